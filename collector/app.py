@@ -1,0 +1,270 @@
+"""The wiring: broker → session → journal → followers → page, started in that order and stopped in the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from collector.api.app import create_app
+from collector.api.hub import Hub
+from collector.core.clock import Clock
+from collector.core.config import Config
+from collector.core.readings import SeriesTable
+from collector.core.records import RecordKind
+from collector.followers.alarming import Alarming
+from collector.followers.storing import Storing
+from collector.followers.versions import Versions
+from collector.ingest.decode import Decoder
+from collector.ingest.journal import Journal, Pack, Reserve, Retention
+from collector.ingest.recorder import Recorder
+from collector.ingest.session import Session
+from collector.notify.consumer import Consumer
+from collector.notify.log import LogChannel
+from collector.notify.webhook import WebhookChannel
+from collector.operation.parts import Parts
+from collector.operation.selfwatch import SelfWatch
+from collector.operation.status import RunningCollector
+from collector.state import OutboxRow, State
+from collector.state.snapshots import Snapshots
+from collector.store.duckdb import open_store
+from devices import region as regions
+from devices.problems import Problems
+from devices.topics import FILTERS
+
+log = logging.getLogger(__name__)
+LAST_CALL = 5.0
+"""Seconds the page's clients are given at the end."""
+
+
+async def run(
+    config: Config, *, ready: asyncio.Event | None = None, stop: asyncio.Event | None = None
+) -> None:
+    """Run the collector until `stop` is set, or SIGTERM or SIGINT comes. Raises Problems if it cannot start.
+
+    `ready` is set once it listens to the broker and answers HTTP.
+    """
+    stop = stop or asyncio.Event()
+    with _signals(stop):
+        async with asyncio.TaskGroup() as group:
+            app = App(config)
+            await app.start(group, ready or asyncio.Event())
+            failed = asyncio.create_task(app.journal_failed())
+            await asyncio.wait(
+                {asyncio.create_task(stop.wait()), failed}, return_when=asyncio.FIRST_COMPLETED
+            )
+            stop.set()
+            await app.stop()
+            failed.cancel()
+    if app.journal.failed:
+        raise Problems.one(
+            str(config.data.dir / "journal"),
+            f"writing failed ({app.journal.failed})",
+            "look at the disk; nothing was acknowledged since",
+        )
+
+
+class App:
+    """All parts of one collector."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        files = regions.read_folder(config.region.dir)
+        data = _data_folder(config.data.dir)
+        self.state = State(data / "state.db")
+        self.versions = Versions(self.state, files, str(config.region.dir))
+        self.table = SeriesTable()
+        self.store = open_store(config.store.url, data, self.table, config.store.memory)
+        self.snapshots = Snapshots(data / "snapshots")
+        self.decoder = Decoder(self.table, lambda: self.versions.current[0], config.limits.unclaimed_series)
+        reserve = Reserve(data / "reserve", config.data.reserve)
+        self.journal = Journal(
+            data / "journal",
+            config.journal,
+            reserve,
+            self._durable,
+            head_bytes=config.limits.head_bytes,
+            retention=Retention(lambda: self.snapshots.floor(), lambda: self.storing.cursor),
+        )
+        self.storing = Storing(self.journal, self.store, self.decoder, self.table, self.snapshots)
+        self.alarming = Alarming(
+            self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
+        )
+        self.hub = Hub()
+        self.consumers = [Consumer(channel, self.state) for channel in _channels(config)]
+        self._loop: asyncio.AbstractEventLoop
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, group: asyncio.TaskGroup, ready: asyncio.Event) -> None:
+        """Open the journal, listen, follow, serve."""
+        self._loop = asyncio.get_running_loop()
+        ledger = self.store.ledger()
+        at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
+        self.journal.open(at_least, ledger.messages if ledger else 0)
+        clock = Clock(self.journal.stamp)
+        self.recorder = Recorder(self.journal, clock.now, self.journal.stamp or clock.now())
+        unacked = self.config.limits.unacked_bytes
+        self.session = Session(
+            self.config.mqtt, FILTERS, self.journal.append, self.recorder, clock.now, unacked_bytes=unacked
+        )
+        parts = self._parts()
+        self.collector = RunningCollector(parts)
+        self.watch = SelfWatch(parts, self.collector, clock)
+        self.server = _Server(self._http())
+        if self.journal.messages == 0 and at_least == 0:
+            self._record_region()
+        await asyncio.to_thread(self.storing.recover)
+        self._tasks = [group.create_task(self.session.run(), name="session")]
+        await asyncio.to_thread(self.alarming.recover)
+        if self.alarming.region != self.versions.current[0].hash:
+            self._record_region()
+        self.storing.thread.start()
+        self.alarming.thread.start()
+        self._tasks += [
+            group.create_task(self.server.serve(), name="http"),
+            group.create_task(self.watch.run(), name="selfwatch"),
+            group.create_task(self._housekeeping(), name="housekeeping"),
+            *(group.create_task(consumer.run(), name=consumer.channel.name) for consumer in self.consumers),
+        ]
+        while not (self.server.started and self.session.subscribed):
+            if self.server.should_exit:
+                raise Problems.one(
+                    "http.listen",
+                    f"{self.config.http.listen} is taken",
+                    "stop the other program or choose another port",
+                )
+            await asyncio.sleep(0.02)
+            if (
+                self.server.started
+                and not ready.is_set()
+                and self.session.connects == 0
+                and self.session.status != "not connected yet"
+            ):
+                break  # the broker is away: the page says so, and we go on trying
+        ready.set()
+
+    def _parts(self) -> Parts:
+        return Parts(
+            self.config,
+            self.state,
+            self.store,
+            self.table,
+            self.versions,
+            self.decoder,
+            self.journal,
+            self.recorder,
+            self.session,
+            self.storing,
+            self.alarming,
+            self.hub,
+            self.consumers,
+        )
+
+    async def stop(self) -> None:
+        """In the other order: no new messages, what is durable acknowledged, followers committed."""
+        self.hub.close()
+        self.server.should_exit = True
+        session, http, *others = self._tasks
+        for task in (session, *others):
+            task.cancel()
+        await asyncio.wait({session, *others})
+        await asyncio.to_thread(self.journal.close)
+        await asyncio.to_thread(self.alarming.stop)
+        await asyncio.to_thread(self.storing.stop)
+        await asyncio.wait({http}, timeout=LAST_CALL)
+        http.cancel()
+        self.store.close()
+        self.state.close()
+
+    async def journal_failed(self) -> None:
+        """Returns when the disk cannot be trusted any more."""
+        while self.journal.failed is None:
+            await asyncio.sleep(0.5)
+
+    def _durable(self, packs: list[Pack]) -> None:
+        """On the journal's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody to acknowledge to
+            self._loop.call_soon_threadsafe(self.session.durable, packs)
+
+    def _committed(self, rows: list[OutboxRow]) -> None:
+        """On alarming's thread."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._tell, rows)
+
+    def _tell(self, rows: list[OutboxRow]) -> None:
+        self.hub.publish(rows)
+        for consumer in self.consumers:
+            consumer.wake()
+
+    def _record_region(self) -> None:
+        content = self.versions.current[0].hash
+        self.recorder.record(RecordKind.REGION, {"hash": content})
+        self.state.audit(time.time_ns(), "collector", "region", {"hash": content})
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(600)
+            await asyncio.to_thread(self.state.prune_outbox, time.time_ns())
+
+    def _http(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            create_app(self.collector, self.hub),
+            host=self.config.http.host,
+            port=self.config.http.port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            loop="none",
+            timeout_graceful_shutdown=2,
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, without its own handling of signals: the collector stops it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().serve(sockets)
+        except SystemExit:  # the port is taken; uvicorn has logged it
+            self.should_exit = True
+
+
+def _channels(config: Config) -> list[LogChannel | WebhookChannel]:
+    log_channel = [LogChannel()] if config.notify.log else []
+    return [*log_channel, *(WebhookChannel(webhook) for webhook in config.notify.webhook)]
+
+
+def _data_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Problems.one(
+            "data.dir", f"{folder} cannot be made ({error.strerror})", "choose another"
+        ) from None
+    return folder
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+            loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                loop.remove_signal_handler(number)

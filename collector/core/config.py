@@ -1,0 +1,247 @@
+"""The collector's configuration: TOML, environment, pydantic. Every error is named at start, with its mend."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from devices.problems import Problem, Problems
+
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def size(value: object) -> int:
+    """Bytes from `"20GB"`, `"500 MB"` or a number. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B)?", str(value).strip(), re.IGNORECASE)
+    if not found or isinstance(value, bool):
+        raise ValueError(f'{value!r} is no size; write it like "20GB"')
+    return int(float(found[1]) * _SIZES[(found[2] or "").upper()])
+
+
+def seconds(value: object) -> float:
+    """Seconds from `"30d"`, `"10m"`, `"1.5s"`, `"250ms"` or a number of seconds. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", str(value).strip())
+    if not found or isinstance(value, bool):
+        raise ValueError(f'{value!r} is no duration; write it like "30s", "10m", "12h" or "30d"')
+    return float(found[1]) * _SPANS[found[2] or "s"]
+
+
+Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Data(_Section):
+    """Where the collector keeps what is its own."""
+
+    dir: Path = Path("./data")
+    reserve: Size = size("32MB")  # released when the disk is full, so that the alarm can still be written
+
+
+class Mqtt(_Section):
+    """The broker."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    client_id: str = Field("nagari-collector", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    keepalive: Seconds = 15.0
+    session_expiry: Seconds = 7 * 86400.0
+    receive_max: int = Field(2000, ge=1, le=65535)
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+            raise ValueError(
+                f'{value!r} is no broker; write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
+            )
+        if parts.password:
+            raise ValueError(
+                "a password does not belong in the url; put it in a file and name it in password_file"
+            )
+        return value
+
+    @property
+    def host(self) -> str:
+        """The broker's host."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The broker's port; 1883, or 8883 under TLS, unless given."""
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is under TLS."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+
+class Http(_Section):
+    """The API and the page."""
+
+    listen: str = Field("127.0.0.1:8080", pattern=r"^[^\s:]+:\d{1,5}$")
+    secure_cookie: bool = False  # true behind TLS
+
+    @property
+    def host(self) -> str:
+        """The address to listen on."""
+        return self.listen.rsplit(":", 1)[0]
+
+    @property
+    def port(self) -> int:
+        """The port to listen on."""
+        return int(self.listen.rsplit(":", 1)[1])
+
+
+class Region(_Section):
+    """The folder that engineers edit."""
+
+    dir: Path = Path("deploy/padang-pariaman")
+
+
+class Journal(_Section):
+    """The journal's caps."""
+
+    max_bytes: Size = size("20GB")
+    max_age: Seconds = seconds("30d")
+    segment_bytes: Size = size("128MB")
+
+
+class StoreConfig(_Section):
+    """The time-series store."""
+
+    url: str = Field("duckdb:", pattern=r"^duckdb:")
+    memory: Size = size("256MB")  # DuckDB's own limit
+
+
+class Limits(_Section):
+    """Caps on what the field can make us hold."""
+
+    unclaimed_series: int = Field(10_000, ge=0)
+    head_bytes: Size = size("64MB")  # of the journal's newest records shared in memory with the followers
+    unacked_bytes: Size = size("16MB")  # received and not yet durable: beyond it the session stops reading
+
+
+class Webhook(_Section):
+    """A webhook that hears of alerts. The secret signs each body."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    url: str = Field(pattern=r"^https?://")
+    secret_file: Path | None = None
+    allow_private: bool = False  # loopback and private addresses are refused unless this says so
+
+
+class Notify(_Section):
+    """Who hears of alerts beside the page."""
+
+    log: bool = True
+    webhook: tuple[Webhook, ...] = ()
+
+
+class Config(_Section):
+    """All of it."""
+
+    data: Data = Data()
+    mqtt: Mqtt = Mqtt()
+    http: Http = Http()
+    region: Region = Region()
+    journal: Journal = Journal()
+    store: StoreConfig = StoreConfig()
+    limits: Limits = Limits()
+    notify: Notify = Notify()
+
+
+def load(file: Path, env: Mapping[str, str] = os.environ) -> Config:
+    """Read the file, let NAGARI_SECTION__KEY override, check it all. Raises Problems naming every error at once.
+
+    Relative paths count from the file's folder.
+    """
+    try:
+        tree = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise Problems.one(str(file), "there is no such file", "name one with --config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problems.one(str(file), f"cannot be read ({error})", "make it readable UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Problems.one(str(file), f"is not TOML: {error}", "mend that line") from None
+    origin = _override(tree, env)
+    return check(tree, file, origin)
+
+
+def check(tree: dict[str, Any], file: Path, origin: Mapping[tuple[str, str], str] | None = None) -> Config:
+    """The configuration in `tree`, its relative paths counted from `file`'s folder. Raises Problems."""
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        raise Problems(_problem(detail, file, origin or {}) for detail in error.errors()) from None
+    rooted: Config = _rooted(config, file.resolve().parent)
+    return rooted
+
+
+def secret(file: Path) -> str:
+    """The secret a file holds, refused unless only its owner can read it. Raises Problems."""
+    try:
+        if file.stat().st_mode & 0o077:
+            raise Problems.one(str(file), "others can read this secret", f"chmod 600 {file}")
+        return file.read_text("utf-8").strip()
+    except OSError as error:
+        raise Problems.one(
+            str(file), f"the secret cannot be read ({error.strerror})", "create it, mode 0600"
+        ) from None
+
+
+def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    origin = {}
+    for name, value in env.items():
+        found = re.fullmatch(r"NAGARI_([A-Z]+)__([A-Z_]+)", name)
+        if found:
+            section, key = found[1].lower(), found[2].lower()
+            tree.setdefault(section, {})[key] = value
+            origin[section, key] = name
+    return origin
+
+
+def _problem(detail: Any, file: Path, origin: Mapping[tuple[str, str], str]) -> Problem:
+    path = [str(part) for part in detail["loc"]]
+    key = ".".join(path)
+    where = origin.get((path[0], path[1])) if len(path) > 1 else None
+    where = where or f"{file}: {key}"
+    if detail["type"] == "extra_forbidden":
+        known = Config.model_fields if len(path) == 1 else _fields(path[0])
+        return Problem(where, "is not a setting", "one of " + ", ".join(known) + " was meant, or delete it")
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    what, _, mend = message.partition("; ")
+    return Problem(where, what, mend or f"got {detail['input']!r}")
+
+
+def _fields(section: str) -> list[str]:
+    known = Config.model_fields.get(section)
+    return list(getattr(known.annotation, "model_fields", {})) if known else []
+
+
+def _rooted(node: Any, root: Path) -> Any:
+    if isinstance(node, Path):
+        return node if node.is_absolute() else root / node
+    if isinstance(node, tuple):
+        return tuple(_rooted(item, root) for item in node)
+    if isinstance(node, BaseModel):
+        changed = {name: _rooted(getattr(node, name), root) for name in type(node).model_fields}
+        return node.model_copy(update=changed)
+    return node

@@ -1,0 +1,266 @@
+"""The follower that alarms: journal → rules → transitions, committed with their cursor in one transaction."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from collector.alarms.engine import Engine
+from collector.alarms.model import Alert, Transition
+from collector.core.bundle import BundleError, pack, unpack
+from collector.core.readings import SeriesKey, SeriesTable
+from collector.core.records import Action, Batch, RecordKind
+from collector.followers.script import Clock, Control, Rows, Scene, Sign, one_row, scenes
+from collector.followers.versions import COLLECTOR, Versions
+from collector.ingest.dating import Dating
+from collector.ingest.decode import Decoder
+from collector.ingest.journal import Journal
+from collector.state import State
+from collector.state.outbox import OutboxRow
+from collector.state.snapshots import Snapshots
+from devices.catalogue import CLOCK_WRONG
+from devices.region import Region
+
+log = logging.getLogger(__name__)
+NAME = "alarming"
+COMMIT_SECONDS = 1.0
+"""Without transitions the cursor is committed this often: what lies behind it is only read again, silently."""
+SNAPSHOT_MESSAGES = 200_000
+SNAPSHOT_SECONDS = 60.0
+RETRY = 0.5
+_FORM = "nagari-alarming-1"
+
+Answer = Future[Transition]
+
+
+class Alarming:
+    """Runs in a thread of its own. `committed` is called on it with the outbox rows of each commit."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        state: State,
+        decoder: Decoder,
+        table: SeriesTable,
+        snapshots: Snapshots,
+        versions: Versions,
+        committed: Callable[[list[OutboxRow]], None],
+    ) -> None:
+        self._journal = journal
+        self._state = state
+        self._decoder = decoder
+        self._table = table
+        self._snapshots = snapshots
+        self._versions = versions
+        self._committed = committed
+        self._stop = threading.Event()
+        self._answers: dict[str, Answer] = {}
+        self._engine = Engine(table)
+        self._dating = Dating(table)
+        self._saved = (0, 0.0)
+        self._messages = 0
+        self._committed_cursor = 0
+        self._region: Region
+        self.presence: dict[str, bool] = {}
+        self._offline: set[SeriesKey] = set()
+        self.cursor = 0
+        self.stamp = 0
+        self.transitions = 0
+        self.status = "ok"
+        self.failed: str | None = None
+        self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+
+    @property
+    def alerts(self) -> dict[str, Alert]:
+        """All alerts that are not gone."""
+        return dict(self._engine.alerts)
+
+    @property
+    def wrong_clocks(self) -> int:
+        """Devices whose clock is found wrong."""
+        return len(self._dating.wrong)
+
+    def expect(self, action: str) -> Answer:
+        """The transition that an action will cause, committed; ask before the action is journaled."""
+        answer: Answer = Future()
+        self._answers[action] = answer
+        return answer
+
+    def forget(self, action: str) -> None:
+        """Nobody waits for that action any more."""
+        self._answers.pop(action, None)
+
+    def start(self) -> None:
+        """Recover: load the newest snapshot, read on silently up to the committed cursor; then follow."""
+        self.recover()
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Commit what was read, then stop."""
+        self._stop.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def recover(self) -> None:
+        """State as it was when the cursor was committed."""
+        goal = self._state.cursor()
+        self.cursor = self._restore(goal)
+        while self.cursor < goal and (batch := self._journal.read(self.cursor, goal)):
+            self._play(batch)
+        self._engine.drain()
+        self.cursor = max(self.cursor, goal)
+        self._saved = (self._messages, time.monotonic())
+
+    def _restore(self, goal: int) -> int:
+        found = self._snapshots.newest(NAME, goal)
+        if found is not None:
+            try:
+                head, columns = unpack(_FORM, found[1])
+                region, rules = self._versions.get(head["region"])
+                self._region = region
+                self._dating = Dating.restore(self._table, columns["dating"].tobytes())
+                self._engine = Engine.restore(self._table, region, rules, columns["engine"].tobytes())
+                self.presence = dict(head["presence"])
+                self._offline = {SeriesKey(*key) for key in head["offline"]}
+                return found[0]
+            except (BundleError, KeyError, ValueError) as error:
+                log.warning("alarming: a snapshot is not used: %s", error)
+                self._engine, self._dating = Engine(self._table), Dating(self._table)
+        self._region, rules = self._versions.current
+        self._engine.region(self._region, rules, 0, 0)
+        return min(self._journal.first, goal)
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        except Exception as error:  # the outermost loop: a fault must show, not vanish with its thread
+            log.exception("alarming: stopped by a fault")
+            self.failed = f"{type(error).__name__}: {error}"
+
+    def _follow(self) -> None:
+        committed = time.monotonic()
+        while not self._stop.is_set():
+            batch = self._journal.read(self.cursor)
+            if batch is not None:
+                self._play(batch)
+            transitions = self._engine.drain()
+            if transitions or (self._behind() and time.monotonic() - committed >= COMMIT_SECONDS):
+                self._commit(transitions)
+                committed = time.monotonic()
+            if batch is None:
+                self._journal.wait(self.cursor, 0.5)
+        if self._commit(self._engine.drain()):
+            self._save()
+
+    def _behind(self) -> bool:
+        return self._committed_cursor < self.cursor
+
+    def _commit(self, transitions: list[Transition]) -> bool:
+        """One transaction; while the disk refuses, again. Says whether it was committed."""
+        while True:
+            try:
+                rows = self._state.commit(self.cursor, transitions, self._summary)
+                break
+            except sqlite3.OperationalError as error:
+                if self.status == "ok":
+                    log.error("alarming: state.db: %s; it is tried again until it works", error)
+                self.status = f"state.db: {error}"
+                if "full" in str(error):
+                    self._journal.disk_full()
+                if self._stop.wait(RETRY):
+                    return False
+        self.status = "ok"
+        self._committed_cursor = self.cursor
+        self.transitions += len(transitions)
+        if rows:
+            self._committed(rows)
+        for transition in transitions:
+            answer = self._answers.pop(transition.action, None) if transition.action else None
+            if answer and not answer.done():
+                answer.set_result(transition)
+        messages, saved_at = self._saved
+        due = time.monotonic() - saved_at >= SNAPSHOT_SECONDS
+        if self._messages - messages >= SNAPSHOT_MESSAGES or due:
+            self._save()
+        return True
+
+    def _play(self, batch: Batch) -> None:
+        found = self._decoder.shared(batch)
+        dated = self._dating.date(batch, found)
+        for scene in scenes(batch, found, dated, self._table, self._offline):
+            self._act(scene)
+        self._messages += len(found)
+        self.cursor = batch.end
+        if len(batch):
+            self.stamp = int(batch.stamps[-1])
+
+    def _act(self, scene: Scene) -> None:
+        match scene:
+            case Rows():
+                self._engine.rows(scene.rows, scene.offsets)
+            case Control():
+                self._control(scene)
+            case Sign():
+                self._sign(scene)
+            case Clock(device, wrong, stamp, offset):
+                key = SeriesKey(device.site, device.device, CLOCK_WRONG)
+                self._act(one_row(self._table, key, float(wrong), stamp, offset))
+
+    def _control(self, record: Control) -> None:
+        engine, body = self._engine, record.body
+        match record.kind:
+            case RecordKind.GAP:
+                engine.gap(int(body["from"]), record.stamp, record.offset)
+            case RecordKind.WATERMARK:
+                engine.advance(record.stamp, record.offset)
+            case RecordKind.ACTION:
+                engine.action(Action(**body), record.stamp, record.offset)
+            case RecordKind.REGION:
+                self._region, rules = self._versions.get(body["hash"])
+                engine.region(self._region, rules, record.stamp, record.offset)
+            case RecordKind.HEALTH:
+                for metric, value in sorted(body.items()):
+                    key = SeriesKey(self._region.centre, COLLECTOR, metric)
+                    self._act(one_row(self._table, key, float(value), record.stamp, record.offset))
+
+    def _sign(self, sign: Sign) -> None:
+        key = sign.device
+        if sign.online is None:
+            self._engine.heard(key, sign.stamp, sign.offset)
+            return
+        self.presence[key.device] = sign.online
+        (self._offline.discard if sign.online else self._offline.add)(key)
+        if not sign.retained:
+            self._engine.presence(key.site, key.device, sign.online, sign.stamp, sign.offset)
+
+    def _summary(self, alert: Alert) -> dict[str, str]:
+        return self._versions.summary(self._region.hash, alert)
+
+    @property
+    def region(self) -> str:
+        """The hash of the version that holds, as far as the journal was read."""
+        return self._region.hash
+
+    def _save(self) -> None:
+        engine = self._engine.snapshot()
+        head: dict[str, Any] = {
+            "region": self._region.hash,
+            "presence": self.presence,
+            "offline": sorted(list(key) for key in self._offline),
+        }
+        columns = {
+            "dating": np.frombuffer(self._dating.snapshot(), np.uint8),
+            "engine": np.frombuffer(engine, np.uint8),
+        }
+        try:
+            self._snapshots.save(NAME, self._committed_cursor, pack(_FORM, head, columns))
+        except OSError as error:
+            log.warning("alarming: no snapshot could be saved: %s", error)
+        self._saved = (self._messages, time.monotonic())

@@ -1,0 +1,86 @@
+"""What became of each message of a batch: the accounts, and which rows are new. Pure but for one question to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from collector.core.readings import F64, I32, I64, Bools
+from collector.core.records import Batch
+from collector.ingest.dating import Dated
+from collector.ingest.decode import Decoded
+from collector.store.base import Ledger, Reject
+
+HEAD = 200
+"""First bytes kept of a refused payload."""
+
+Find = Callable[[I32, I64], tuple[Bools, F64]]
+
+
+@dataclass(slots=True)
+class Fates:
+    """Of a batch: the rows that are new, how many messages met which fate, and the refused ones."""
+
+    new: Bools  # of each dated row
+    stored: int
+    duplicate: int
+    conflicts: int
+    rejects: list[Reject]
+
+    def count(self, ledger: Ledger, batch: Batch, messages: int) -> None:
+        """Book them. What was journaled and is not here any more is dropped."""
+        ledger.cursor = batch.end
+        ledger.stored += self.stored
+        ledger.duplicate += self.duplicate
+        ledger.quarantined += len(self.rejects)
+        ledger.values += int(np.count_nonzero(self.new))
+        ledger.conflicts += self.conflicts
+        if batch.messages >= 0:
+            ledger.dropped += batch.messages - ledger.messages - messages
+            ledger.messages = batch.messages
+        else:
+            ledger.messages += messages
+
+
+def judge(batch: Batch, found: Decoded, dated: Dated, find: Find) -> Fates:
+    """The batch's fates. `find` is asked about the rows that may be known already, if there are any."""
+    new, conflicts = dated.newer, 0
+    if not new.all():
+        new, conflicts = _first_journaled(dated, find)
+    kept = np.zeros(len(found), np.bool_)
+    kept[dated.message[new]] = True
+    kept[[message for message, _ in found.states]] = True
+    kept[found.signs] = True
+    kept &= ~dated.copy
+    stored = int(np.count_nonzero(kept))
+    rejects = [_reject(batch, found, message, reason) for message, reason in found.refused]
+    return Fates(new, stored, len(found) - stored - len(rejects), conflicts, rejects)
+
+
+def _first_journaled(dated: Dated, find: Find) -> tuple[Bools, int]:
+    """Which rows are new, where some may be known: the first journaled wins. And how many known ones differ."""
+    rows, new = dated.readings, dated.newer.copy()
+    asked = np.flatnonzero(~new)
+    there, values = find(rows.series[asked], rows.time[asked])
+    new[asked] = ~there
+    conflicts = int(np.count_nonzero(there & (values != rows.value[asked])))
+    seen: dict[tuple[int, int], float] = {}
+    touched = np.isin(rows.series, rows.series[asked])
+    for row in np.flatnonzero(touched & new).tolist():
+        key = int(rows.series[row]), int(rows.time[row])
+        value = float(rows.value[row])
+        if key in seen:
+            new[row] = False
+            conflicts += seen[key] != value
+        else:
+            seen[key] = value
+    return new, conflicts
+
+
+def _reject(batch: Batch, found: Decoded, message: int, reason: str) -> Reject:
+    record = int(found.record[message])
+    payload = batch.payloads[record]
+    offset, stamp = int(batch.offsets[record]), int(batch.stamps[record])
+    return Reject(offset, stamp, batch.topics[record], reason, payload[:HEAD], len(payload))

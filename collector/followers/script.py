@@ -1,0 +1,130 @@
+"""The order of things in a batch, as the alarm engine must hear them: readings in stretches, all else between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collector.core.readings import I64, Quality, Readings, SeriesKey, SeriesTable
+from collector.core.records import Batch, RecordKind
+from collector.ingest.dating import Dated
+from collector.ingest.decode import REFUSED, Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A stretch of readings."""
+
+    rows: Readings
+    offsets: I64
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A record of the collector's own."""
+
+    kind: RecordKind
+    body: dict[str, Any]
+    stamp: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A message without readings: an event, an answer, nulls, or (`online` not None) a state."""
+
+    device: SeriesKey
+    online: bool | None
+    retained: bool
+    stamp: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A device's clock was found wrong, or right again."""
+
+    device: SeriesKey
+    wrong: bool
+    stamp: int
+    offset: int
+
+
+Scene = Rows | Control | Sign | Clock
+
+
+def scenes(
+    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
+) -> Iterator[Scene]:
+    """What the batch says, in the journal's order. `offline` are devices whose next readings mean they are back."""
+    between = sorted(_between(batch, found, dated, table, offline), key=lambda scene: scene.offset)
+    offsets = batch.offsets[found.record[dated.message]]
+    if not between:
+        if len(offsets):
+            yield Rows(dated.readings, offsets)
+        return
+    at = 0
+    for scene in between:
+        to = int(np.searchsorted(offsets, scene.offset))
+        if to > at:
+            yield Rows(dated.readings.take(np.arange(at, to)), offsets[at:to])
+            at = to
+        yield scene
+    if at < len(offsets):
+        yield Rows(dated.readings.take(np.arange(at, len(offsets))), offsets[at:])
+
+
+def _between(
+    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
+) -> Iterator[Control | Sign | Clock]:
+    for record, kind in enumerate(batch.kinds):
+        if kind != RecordKind.MESSAGE:
+            body = json.loads(batch.payloads[record])
+            yield Control(RecordKind(kind), body, int(batch.stamps[record]), int(batch.offsets[record]))
+    keys = table.keys
+
+    def place(message: int) -> tuple[SeriesKey, int, int]:
+        record = int(found.record[message])
+        return keys[int(found.device[message])], int(batch.stamps[record]), int(batch.offsets[record])
+
+    for message, online in found.states:
+        key, stamp, offset = place(message)
+        yield Sign(key, online, bool(found.retained[message]), stamp, offset)
+    for message in (*found.signs, *found.nulls):
+        if not found.retained[message] and not dated.copy[message]:
+            key, stamp, offset = place(message)
+            yield Sign(key, None, False, stamp, offset)
+    for message, wrong in dated.clock:
+        key, stamp, offset = place(message)
+        yield Clock(key, wrong, stamp, offset)
+    if offline:
+        yield from _returned(found, table, offline, place)
+
+
+def _returned(found: Decoded, table: SeriesTable, offline: set[SeriesKey], place: Any) -> Iterator[Sign]:
+    """Readings after `offline` mean online."""
+    numbers = [number for key in offline if (number := table.find(key)) is not None]
+    back = np.isin(found.device, numbers) & ~found.retained & (found.device != REFUSED)
+    states = {message for message, _ in found.states}
+    seen: set[SeriesKey] = set()
+    for message in np.flatnonzero(back).tolist():
+        key, stamp, offset = place(message)
+        if message not in states and key not in seen:
+            seen.add(key)
+            yield Sign(key, True, False, stamp, offset)
+
+
+def one_row(table: SeriesTable, key: SeriesKey, value: float, stamp: int, offset: int) -> Rows:
+    """A reading of the collector's own making."""
+    rows = Readings(
+        np.array([table.number(key)], np.int32),
+        np.array([stamp], np.int64),
+        np.array([value], np.float64),
+        np.array([Quality(0)], np.uint8),
+        np.array([stamp], np.int64),
+    )
+    return Rows(rows, np.array([offset], np.int64))

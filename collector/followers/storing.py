@@ -1,0 +1,237 @@
+"""The follower that stores: journal → readings, accounts and rejects, in one commit after the other."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from collector.core.bundle import BundleError, pack, unpack
+from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
+from collector.core.records import Batch
+from collector.followers.fates import judge
+from collector.followers.lasts import Lasts
+from collector.ingest.dating import Dating
+from collector.ingest.decode import Decoder
+from collector.ingest.journal import Journal
+from collector.state.snapshots import Snapshots
+from collector.store.base import Ledger, Reject, Store, StoreError
+
+log = logging.getLogger(__name__)
+NAME = "storing"
+ROWS = 60_000
+"""A commit is due at this many rows,"""
+AGE = 0.25
+"""or after this many seconds."""
+SNAPSHOT_MESSAGES = 500_000
+SNAPSHOT_SECONDS = 60.0
+PATIENCE_FIRST, PATIENCE_MOST = 0.2, 5.0
+_FORM = "nagari-storing-1"
+T = TypeVar("T")
+
+
+class _Stopped(Exception):
+    """Stopped while waiting for the store."""
+
+
+class Storing:
+    """Runs in a thread of its own. `ledger` is what is committed; `status` says what keeps it from going on."""
+
+    def __init__(
+        self, journal: Journal, store: Store, decoder: Decoder, table: SeriesTable, snapshots: Snapshots
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._decoder = decoder
+        self._table = table
+        self._snapshots = snapshots
+        self._stop = threading.Event()
+        self._rows: list[Readings] = []
+        self._rejects: list[Reject] = []
+        self._pending = 0
+        self._since = 0.0
+        self._strange: Bools = np.empty(0, np.bool_)
+        self._strange_count = 0
+        self._saved = (0, 0.0)
+        self.lasts = Lasts(table)
+        self._dating = Dating(table)
+        self.ledger = Ledger()
+        self._next = Ledger()
+        self.status = "ok"
+        self.failed: str | None = None
+        self.stamp = 0  # of the last record taken in, epoch ns
+        self.qos0 = 0
+        self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
+
+    @property
+    def cursor(self) -> int:
+        """What is before this is in the store."""
+        return self.ledger.cursor
+
+    def recover(self) -> None:
+        """Take up where the store's ledger says; a store without one is filled anew from the journal's beginning."""
+        ledger = self._store.ledger()
+        if ledger is None:
+            log.info("storing: an empty store; it is filled from the journal")
+            self.ledger = Ledger(cursor=0)
+        else:
+            self.ledger = ledger
+            self._remember(ledger.cursor)
+        self._next = replace(self.ledger)
+        self._saved = (self.ledger.messages, time.monotonic())
+
+    def start(self) -> None:
+        """Recover, then follow."""
+        self.recover()
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Commit what was read, then stop."""
+        self._stop.set()
+        if self.thread.is_alive():
+            self.thread.join()
+
+    def _remember(self, cursor: int) -> None:
+        """Load the newest snapshot at or before the cursor and read on from there, silently, up to the cursor."""
+        at = self._restore(cursor)
+        if at is None or at < self._journal.first:
+            series, when, value = self._store.lasts()
+            self.lasts.seed(series, when, value)
+            self._dating.last = self.lasts.time.copy()
+            at = cursor
+        while at < cursor and (batch := self._journal.read(at, cursor)):
+            dated = self._dating.date(batch, self._decoder.decode(batch))
+            self.lasts.take(dated.readings.take(dated.newer))
+            at = batch.end
+
+    def _restore(self, cursor: int) -> int | None:
+        found = self._snapshots.newest(NAME, cursor)
+        if found is None:
+            return None
+        try:
+            _, columns = unpack(_FORM, found[1])
+            self._dating = Dating.restore(self._table, columns["dating"].tobytes())
+            self.lasts = Lasts.restore(self._table, columns["lasts"].tobytes())
+        except (BundleError, KeyError) as error:
+            log.warning("storing: a snapshot is not used: %s", error)
+            return None
+        return found[0]
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+            self._flush()
+            self._save()
+        except _Stopped:
+            log.warning(
+                "storing: stopped while the store refuses; it goes on from its cursor at the next start"
+            )
+        except Exception as error:  # the outermost loop: a fault must show, not vanish with its thread
+            log.exception("storing: stopped by a fault")
+            self.failed = f"{type(error).__name__}: {error}"
+
+    def _follow(self) -> None:
+        cursor = self.ledger.cursor
+        while not self._stop.is_set():
+            batch = self._journal.read(cursor)
+            if batch is None:
+                self._flush_if_due()
+                self._journal.wait(cursor, 0.05 if self._pending else 0.5)
+                continue
+            self._take(batch)
+            cursor = batch.end
+            self._flush_if_due()
+
+    def _take(self, batch: Batch) -> None:
+        found = self._decoder.shared(batch)
+        dated = self._dating.date(batch, found)
+        if not dated.newer.all():
+            self._flush()  # so that the store is asked about all that came before
+        fates = judge(batch, found, dated, self._find)
+        fates.count(self._next, batch, len(found))
+        self.qos0 += found.qos0
+        rows = self._flagged(dated.readings)
+        self.lasts.take(rows if dated.newer.all() else rows.take(dated.newer))
+        new = rows if fates.new.all() else rows.take(fates.new)
+        if len(batch):
+            self.stamp = int(batch.stamps[-1])
+        if not self._pending:
+            self._since = time.monotonic()
+        self._pending += len(new) + len(fates.rejects) + len(found)
+        if len(new):
+            self._rows.append(new)
+        self._rejects += fates.rejects
+
+    def _flagged(self, rows: Readings) -> Readings:
+        """Mark what the inventory does not claim."""
+        strange = self._decoder.unclaimed
+        if not strange:
+            return rows
+        if len(strange) != self._strange_count or len(self._strange) < len(self._table):
+            self._strange = grown(np.zeros(0, np.bool_), len(self._table), False)  # type: ignore[assignment]
+            self._strange[list(strange)] = True
+            self._strange_count = len(strange)
+        flagged = rows.quality | np.where(
+            self._strange[rows.series], np.uint8(Quality.UNCLAIMED), np.uint8(0)
+        )
+        return replace(rows, quality=flagged)
+
+    def _flush_if_due(self) -> None:
+        age = time.monotonic() - self._since
+        idle = self._journal.end == self._next.cursor
+        if self._pending and (self._pending >= ROWS or age >= AGE or (idle and age >= AGE / 4)):
+            self._flush()
+        elif self._next.cursor != self.ledger.cursor and not self._pending and age >= 2.0:
+            self._flush()  # control records alone have moved the cursor
+
+    def _flush(self) -> None:
+        """Commit what was taken in."""
+        if self._next.cursor == self.ledger.cursor:
+            return
+        rows = Readings.concat(self._rows)
+        self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
+        self.ledger = replace(self._next)
+        self._rows, self._rejects, self._pending, self._since = [], [], 0, time.monotonic()
+        messages, saved_at = self._saved
+        due = time.monotonic() - saved_at >= SNAPSHOT_SECONDS
+        if self.ledger.messages - messages >= SNAPSHOT_MESSAGES or (due and self.ledger.messages != messages):
+            self._save()
+
+    def _find(self, series: I32, times: I64) -> tuple[Bools, F64]:
+        return self._patiently(lambda: self._store.find(series, times))
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """While the store refuses, wait and ask again: the journal holds what comes meanwhile. Raises _Stopped."""
+        patience = PATIENCE_FIRST
+        while True:
+            try:
+                if self._journal.full:
+                    raise StoreError("the disk is full", permanent=False)
+                answer = ask()
+                if self.status != "ok":
+                    log.warning("storing: goes on")
+                self.status = "ok"
+                return answer
+            except StoreError as error:
+                if self.status == "ok":
+                    log.error("storing: %s; it is tried again until it works", error)
+                self.status = str(error)
+            if self._stop.wait(patience):
+                raise _Stopped
+            patience = min(2 * patience, PATIENCE_MOST)
+
+    def _save(self) -> None:
+        columns = {
+            "dating": np.frombuffer(self._dating.snapshot(), np.uint8),
+            "lasts": np.frombuffer(self.lasts.snapshot(), np.uint8),
+        }
+        try:
+            self._snapshots.save(NAME, self.ledger.cursor, pack(_FORM, {}, columns))
+        except OSError as error:
+            log.warning("storing: no snapshot could be saved: %s", error)
+        self._saved = (self.ledger.messages, time.monotonic())

@@ -1,0 +1,54 @@
+"""Versions of the region: inventory and rules, by the hash of the folder they came from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from importlib import resources
+
+from collector.alarms.model import Alert
+from collector.alarms.rules import parse_rules
+from collector.alarms.ruleset import RuleSet
+from collector.state import State
+from devices import region as regions
+from devices.model import Device
+from devices.region import Region
+
+COLLECTOR = "collector"
+"""The device id under which the collector watches itself, at the centre."""
+
+Version = tuple[Region, RuleSet]
+
+
+def read(files: Mapping[str, bytes], root: str = "") -> Version:
+    """The inventory and the rules that the files make, with the collector itself in both. Raises Problems."""
+    region = regions.load(files, root)
+    if region.centre not in region.sites:
+        return region, parse_rules(region.rules, region)
+    watched = region.plus(Device(region.centre, COLLECTOR, COLLECTOR))
+    own = resources.files("collector.alarms") / "builtin.toml"
+    rules = {f"{root}/{name}" if root else name: text for name, text in region.rules.items()}
+    return watched, parse_rules({"(built in)": own.read_bytes(), **rules}, watched)
+
+
+class Versions:
+    """The version in force for new things, and older ones out of state.db, for replay. Safe across threads."""
+
+    def __init__(self, state: State, files: Mapping[str, bytes], root: str = "") -> None:
+        self._state = state
+        self._lock = threading.Lock()
+        self.current = read(files, root)
+        self._cache: dict[str, Version] = {self.current[0].hash: self.current}
+        state.put_region(self.current[0].hash, files)
+
+    def get(self, content: str) -> Version:
+        """The version of that hash. Raises KeyError."""
+        with self._lock:
+            if content not in self._cache:
+                self._cache[content] = read(self._state.region(content))
+            return self._cache[content]
+
+    def summary(self, content: str, alert: Alert) -> dict[str, str]:
+        """The alert in one line, in Indonesian and in English, in the words of that version."""
+        rules = self.get(content)[1]
+        return {lang: rules.summary(alert, lang) for lang in ("id", "en")}

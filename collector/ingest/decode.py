@@ -1,0 +1,275 @@
+"""From the journal's messages to columns: parsed, checked, numbered; or refused with a reason, never fatal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from collector.core.readings import DEVICE, F64, I32, I64, Bools, SeriesKey, SeriesTable
+from collector.core.records import Batch, Flag, RecordKind
+from devices import topics
+from devices.catalogue import KINDS
+from devices.model import Address, Suffix
+from devices.payload.native import (
+    PayloadError,
+    Tele,
+    check_identity,
+    check_names,
+    parse_ack,
+    parse_event,
+    parse_state,
+    parse_tele,
+)
+from devices.region import Region
+
+NO_TS = np.iinfo(np.int64).min
+"""In place of a time: the message has none."""
+REFUSED = -1
+_MESSAGE = int(RecordKind.MESSAGE)
+_MOST_TOPICS = 1_000_000
+_MOST_SHAPES = 64
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A batch's messages in columns. Messages have items (one, or an array's several), items have rows (values).
+
+    `item_message`, `row_item` and `row_message` index the level above, rising.
+    """
+
+    record: I64  # of each message: its index in the batch
+    device: I32  # the device's own series number; REFUSED for a message that was refused
+    retained: Bools
+    marked: Bools  # it carries a ts or a seq, so that a copy of it can be told
+    item_message: I64
+    item_ts: I64  # epoch ns as the device says; NO_TS
+    row_item: I64
+    series: I32
+    value: F64
+    refused: list[tuple[int, str]] = field(default_factory=list)  # (message, reason)
+    states: list[tuple[int, bool]] = field(default_factory=list)  # (message, online)
+    signs: list[int] = field(default_factory=list)  # messages of events and acks
+    nulls: list[int] = field(default_factory=list)  # messages with no reading in them
+    qos0: int = 0
+
+    @property
+    def row_message(self) -> I64:
+        """Of each row its message."""
+        return self.item_message[self.row_item]
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+
+class _Entry(NamedTuple):
+    """What a topic means, worked out once."""
+
+    address: Address
+    device: int
+    shapes: dict[tuple[str, ...], tuple[int, ...]]  # series numbers, by the set of metrics in a payload
+
+
+class Decoder:
+    """Decodes batches against today's region. May be used from several threads."""
+
+    def __init__(self, table: SeriesTable, region: Callable[[], Region], unclaimed_cap: int) -> None:
+        self._table = table
+        self._region = region
+        self._cap = unclaimed_cap
+        self._known: Region | None = None
+        self._topics: dict[str, _Entry | str] = {}
+        self.unclaimed: set[int] = set()
+
+    def shared(self, batch: Batch) -> Decoded:
+        """The batch decoded, once for all followers."""
+        with batch.lock:
+            if batch.shared is None:
+                batch.shared = self.decode(batch)
+            assert isinstance(batch.shared, Decoded)
+            return batch.shared
+
+    def decode(self, batch: Batch) -> Decoded:
+        """The batch's messages, in columns."""
+        self._refresh()
+        work = _Work(batch)
+        entries = self._topics
+        for record, kind in enumerate(batch.kinds):
+            if kind != _MESSAGE:
+                continue
+            topic = batch.topics[record]
+            entry = entries.get(topic) or self._learn(topic)
+            message = work.begin(record)
+            try:
+                if isinstance(entry, str):
+                    raise PayloadError(entry)
+                if batch.flags[record] & Flag.CUT:
+                    raise PayloadError("the payload has more than 262144 bytes")
+                if entry.address.suffix is Suffix.TELE:
+                    self._tele(entry, parse_tele(batch.payloads[record]), work, message)
+                else:
+                    self._other(entry, batch.payloads[record], work, message)
+            except PayloadError as error:
+                work.refuse(message, error.reason)
+        return work.done()
+
+    def claims(self, key: SeriesKey) -> bool:
+        """Whether today's inventory knows the device at its site, and its kind the metric."""
+        device = self._region().devices.get(key.device)
+        if device is None or device.site != key.site:
+            return False
+        kind = KINDS.get(device.kind)
+        return key.metric == DEVICE or (kind is not None and key.metric in kind.metrics)
+
+    def recount(self) -> None:
+        """Count anew which of the known series no inventory claims."""
+        self.unclaimed = {number for number, key in enumerate(self._table.keys) if not self.claims(key)}
+
+    def _refresh(self) -> None:
+        region = self._region()
+        if region is not self._known or len(self._topics) > _MOST_TOPICS:
+            self._topics.clear()
+            self._known = region
+            self.recount()
+
+    def _learn(self, topic: str) -> _Entry | str:
+        try:
+            address = topics.parse(topic)
+            address = Address(self._region().site_id(address.site), address.device, address.suffix)
+            device = self._number(SeriesKey(address.site, address.device, DEVICE))
+        except (topics.TopicError, PayloadError) as error:
+            return str(error)
+        entry = self._topics[topic] = _Entry(address, device, {})
+        return entry
+
+    def _number(self, key: SeriesKey) -> int:
+        found = self._table.find(key)
+        if found is not None:
+            return found
+        if self.claims(key):
+            return self._table.number(key)
+        if len(self.unclaimed) >= self._cap:
+            what = f"the inventory does not know {key.device}{f' with {key.metric}' if key.metric else ''} at {key.site}"
+            raise PayloadError(f"{what}, and the cap of {self._cap} unclaimed series is reached")
+        number = self._table.number(key)
+        self.unclaimed.add(number)
+        return number
+
+    def _shape(self, entry: _Entry, names: tuple[str, ...]) -> tuple[int, ...]:
+        check_names(names)
+        site, device = entry.address.site, entry.address.device
+        shape = tuple([self._number(SeriesKey(site, device, name)) for name in names])
+        if len(entry.shapes) >= _MOST_SHAPES:
+            entry.shapes.clear()
+        entry.shapes[names] = shape
+        return shape
+
+    def _tele(self, entry: _Entry, tele: Tele | list[Tele], work: _Work, message: int) -> None:
+        if isinstance(tele, list):
+            shapes = [self._checked(entry, one) for one in tele]
+            for one, shape in zip(tele, shapes, strict=True):
+                work.item(message, one, shape)
+        else:
+            names = tuple(tele["values"])
+            shape = entry.shapes.get(names) or self._shape(entry, names)
+            if "device" in tele or "site" in tele:
+                check_identity(tele, entry.address)
+            work.item(message, tele, shape)
+        work.devices[message] = entry.device
+
+    def _checked(self, entry: _Entry, tele: Tele) -> tuple[int, ...]:
+        check_identity(tele, entry.address)
+        names = tuple(tele["values"])
+        return entry.shapes.get(names) or self._shape(entry, names)
+
+    def _other(self, entry: _Entry, payload: bytes, work: _Work, message: int) -> None:
+        address = entry.address
+        if address.suffix is Suffix.STATE:
+            work.states.append((message, parse_state(payload) == "online"))
+        elif address.suffix is Suffix.EVENT:
+            work.marked[message] = parse_event(payload, address).ts is not None
+            work.signs.append(message)
+        elif address.suffix is Suffix.ACK:
+            work.marked[message] = parse_ack(payload, address).ts is not None
+            work.signs.append(message)
+        else:
+            raise PayloadError("a command is not for the collector to take in")
+        work.devices[message] = entry.device
+
+
+class _Work:
+    """The lists that become the columns."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.records: list[int] = []
+        self.devices: list[int] = []
+        self.marked: list[bool] = []
+        self.item_message: list[int] = []
+        self.item_ms: list[int] = []
+        self.item_count: list[int] = []
+        self.series: list[int] = []
+        self.values: list[float | bool | None] = []
+        self.aged: list[tuple[int, int]] = []
+        self.refused: list[tuple[int, str]] = []
+        self.states: list[tuple[int, bool]] = []
+        self.signs: list[int] = []
+
+    def begin(self, record: int) -> int:
+        """The number of a new message, refused until its device is named."""
+        self.records.append(record)
+        self.devices.append(REFUSED)
+        self.marked.append(False)
+        return len(self.records) - 1
+
+    def refuse(self, message: int, reason: str) -> None:
+        self.refused.append((message, reason))
+
+    def item(self, message: int, tele: Tele, shape: tuple[int, ...]) -> None:
+        ms = tele.get("ts", -1)
+        if ms >= 0 or "seq" in tele:
+            self.marked[message] = True
+        if "age_ms" in tele:
+            self.aged.append((len(self.item_ms), tele["age_ms"]))
+        self.item_message.append(message)
+        self.item_ms.append(ms)
+        self.item_count.append(len(shape))
+        self.series += shape
+        self.values += tele["values"].values()
+
+    def done(self) -> Decoded:
+        """The columns. A null (NaN by now: values are finite) is no reading; a message of nothing else is a sign."""
+        batch = self._batch
+        record = np.array(self.records, np.int64)
+        device = np.array(self.devices, np.int32)
+        item_message = np.array(self.item_message, np.int64)
+        ms = np.array(self.item_ms, np.int64)
+        item_ts = np.where(ms >= 0, ms * 1_000_000, NO_TS)
+        for item, age in self.aged:
+            item_ts[item] = batch.stamps[record[item_message[item]]] - age * 1_000_000
+        flags = np.array(batch.flags, np.uint8)[record]
+        row_item = np.repeat(np.arange(len(ms), dtype=np.int64), self.item_count)
+        series, value = np.array(self.series, np.int32), np.array(self.values, np.float64)
+        nulls: list[int] = []
+        if np.isnan(value).any():
+            there = ~np.isnan(value)
+            row_item, series, value = row_item[there], series[there], value[there]
+            nulls = np.setdiff1d(item_message, item_message[row_item]).tolist()
+        return Decoded(
+            record,
+            device,
+            (flags & Flag.RETAIN) > 0,
+            np.array(self.marked, np.bool_),
+            item_message,
+            item_ts,
+            row_item,
+            series,
+            value,
+            self.refused,
+            self.states,
+            self.signs,
+            nulls,
+            int(np.count_nonzero(flags & Flag.QOS0)),
+        )

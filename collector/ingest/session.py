@@ -1,0 +1,203 @@
+"""The MQTT 5 session with the broker: connected for ever, subscribed, never acknowledging what is not on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Callable, Sequence
+
+import mqtt5
+
+from collector.core.config import Mqtt, secret
+from collector.ingest.connection import Append, Connection, Receipt
+from collector.ingest.journal import Pack
+from collector.ingest.recorder import Recorder
+
+log = logging.getLogger(__name__)
+CONNECT_TIMEOUT = 5.0
+RETRY_FIRST, RETRY_MOST = 0.25, 4.0
+TICK = 0.5
+IDLE = 1.0
+"""Seconds without a byte in after which we ask whether the broker is still there: now moves only on its answer."""
+LONG_PAUSE = 1.0
+"""A pause in reading beyond this (seconds) is a gap."""
+
+
+class RefusedError(ConnectionError):
+    """The broker answered, and said no."""
+
+
+class Session:
+    """Keeps the subscription alive. `durable` must be called on the loop with the packs that are on disk."""
+
+    def __init__(
+        self,
+        config: Mqtt,
+        filters: Sequence[str],
+        append: Append,
+        recorder: Recorder,
+        now: Callable[[], int],
+        *,
+        unacked_bytes: int,
+    ) -> None:
+        self._config = config
+        self._filters = filters
+        self._append = append
+        self._recorder = recorder
+        self._now = now
+        self._unacked_bytes = unacked_bytes
+        self._connection: Connection | None = None
+        self._tls = _tls(config) if config.tls else None
+        self.status = "not connected yet"
+        self.subscribed = False
+        self.connects = 0
+        self.pauses = 0
+
+    async def run(self) -> None:
+        """Connect, listen, and after every loss connect again: until cancelled."""
+        failures = 0
+        while True:
+            try:
+                connection = await self._open()
+                failures = 0
+                await self._attend(connection)
+            except (OSError, TimeoutError) as error:
+                self.status = str(error) or "the broker does not answer"
+                failures += 1
+                log.warning("broker %s: %s", self._config.url, self.status)
+            finally:
+                self._lost()
+            most = min(RETRY_MOST, RETRY_FIRST * 2**failures)
+            deadline = asyncio.get_running_loop().time() + random.uniform(RETRY_FIRST / 2, most)
+            while (left := deadline - asyncio.get_running_loop().time()) > 0:
+                await asyncio.sleep(min(left, TICK))
+                self._tick_gap()
+
+    def durable(self, packs: list[Pack]) -> None:
+        """Acknowledge what came over the connection that is still open."""
+        for pack in packs:
+            receipt = pack.token
+            assert isinstance(receipt, Receipt)
+            paused = receipt.connection.durable(receipt.ids, receipt.size)
+            if paused > LONG_PAUSE and receipt.connection is self._connection:
+                self._recorder.gap(self._now() - int(paused * 1e9), "reading was paused")
+
+    async def publish(self, topic: str, payload: bytes, expiry: float) -> None:
+        """Publish with QoS 1; the broker forgets it after `expiry` seconds. Returns on its PUBACK.
+
+        Raises ConnectionError when not connected, cut off meanwhile, or refused: it is not sent again.
+        """
+        connection = self._connection
+        if connection is None or not self.subscribed:
+            raise ConnectionError("not connected to the broker")
+        number, reply = connection.request()
+        qos = mqtt5.QoS.AT_LEAST_ONCE
+        packet = mqtt5.PublishPacket(
+            topic, payload, qos=qos, packet_id=number, message_expiry_interval=max(1, round(expiry))
+        )
+        connection.send(packet.write())
+        answer = await reply
+        if (
+            isinstance(answer, mqtt5.PubAckPacket)
+            and answer.reason_code >= mqtt5.PubAckReasonCode.UNSPECIFIED_ERROR
+        ):
+            raise RefusedError(f"the broker refused {topic}: {answer.reason_code.name}")
+
+    async def _open(self) -> Connection:
+        config, loop = self._config, asyncio.get_running_loop()
+        password = secret(config.password_file).encode() if config.password_file else None
+        hello = mqtt5.ConnectPacket(
+            config.client_id,
+            username=config.username,
+            password=password,
+            clean_start=False,
+            keep_alive=round(config.keepalive),
+            session_expiry_interval=round(config.session_expiry),
+            receive_max=config.receive_max,
+        )
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            _, connection = await loop.create_connection(
+                lambda: Connection(hello, self._append, self._now, self._unacked_bytes),
+                config.host,
+                config.port,
+                ssl=self._tls,
+            )
+            connection.on_pong = self._recorder.watermark
+            connection.on_connack = self._recorder.cover
+            self._connection = connection
+            connack = await connection.connack
+            if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
+                raise RefusedError(
+                    f"the broker refused us: {connack.reason_code.name} {connack.reason_str or ''}".strip()
+                )
+            await self._subscribe(connection)
+        self.connects += 1
+        self.subscribed = True
+        self.status = "ok"
+        self._recorder.regained()
+        log.info(
+            "broker %s: subscribed; session %s", config.url, "kept" if connack.session_present else "new"
+        )
+        return connection
+
+    async def _subscribe(self, connection: Connection) -> None:
+        number, reply = connection.request()
+        once = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+        wanted = [
+            mqtt5.TopicFilter(
+                each, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_as_published=False, retain_handling=once
+            )
+            for each in self._filters
+        ]
+        connection.send(mqtt5.SubscribePacket(number, wanted).write())
+        answer = await reply
+        codes = answer.reason_codes if isinstance(answer, mqtt5.SubAckPacket) else []
+        for each, code in zip(self._filters, codes, strict=True):
+            if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
+                raise RefusedError(f"the broker did not grant {each} at QoS 1: {code.name}; mend its ACL")
+
+    async def _attend(self, connection: Connection) -> None:
+        """Ask for signs of life; returns when the connection is lost."""
+        loop = asyncio.get_running_loop()
+        ping = mqtt5.PingReqPacket().write()
+        patience = 1.5 * self._config.keepalive - 2 * TICK
+        asked = 0.0
+        while not connection.closed.done():
+            await asyncio.wait({connection.closed}, timeout=TICK)
+            now = loop.time()
+            silent = now - connection.inbound
+            if connection.paused_at is None and silent > patience:
+                connection.close(f"the broker was silent for {silent:.0f} s")
+            elif connection.paused_at is not None and now - connection.paused_at > LONG_PAUSE:
+                self._recorder.lost(connection.heard, "reading was paused")
+                self._recorder.cover()
+            elif connection.paused_at is None and not self._recorder.listening:
+                self._recorder.regained()
+            due = IDLE if connection.paused_at is None else self._config.keepalive / 2
+            if min(silent if connection.paused_at is None else now - connection.outbound, now - asked) >= due:
+                connection.send(ping)
+                asked = now
+        self.status = connection.closed.result()
+        log.warning("broker %s: %s", self._config.url, self.status)
+
+    def _lost(self) -> None:
+        connection, self._connection = self._connection, None
+        self.subscribed = False
+        if connection:
+            connection.close("the session ends")
+            self._recorder.lost(connection.heard, "no connection to the broker")
+        self._tick_gap()
+
+    def _tick_gap(self) -> None:
+        self._recorder.cover()
+
+
+def _tls(config: Mqtt) -> ssl.SSLContext:
+    """TLS 1.2 or newer; the broker's certificate is always checked. Raises OSError."""
+    context = ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if config.cert:
+        context.load_cert_chain(config.cert, config.key)
+    return context

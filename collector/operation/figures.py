@@ -1,0 +1,73 @@
+"""The collector's figures for Prometheus, made anew at each scrape from the accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from collector.api.collector import Health
+
+FATES = ("stored", "duplicate", "quarantined", "dropped")
+COUNTERS = {
+    "values": "New values stored",
+    "conflicts": "Values that differed from the one journaled first",
+    "qos0": "Messages that came with QoS 0, without promise",
+    "transitions": "Alert transitions committed since the start",
+    "gaps": "Times we could not listen",
+    "connects": "Connections made to the broker",
+    "fsyncs": "Group commits of the journal",
+}
+GAUGES = {
+    "in_flight": ("messages", "Messages journaled and not yet stored"),
+    "unclaimed": ("series", "Series that no inventory knows"),
+    "series": ("", "Series known"),
+    "alerts_active": ("", "Alerts whose condition is active"),
+    "wrong_clocks": ("devices", "Devices whose clock is found wrong"),
+    "store_lag_s": ("", "Seconds of journal not stored yet"),
+    "alarm_lag_s": ("", "Seconds of journal alarming has not seen yet"),
+    "journal_bytes": ("", "Bytes of the journal on disk"),
+    "stream_clients": ("", "Clients of the live stream"),
+}
+
+
+def exposition(stats: Mapping[str, int | float], health: Health) -> bytes:
+    """The text of a scrape. Labels hold fates and part names, never device ids."""
+    registry = CollectorRegistry()
+    registry.register(_Once(stats, health))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return generate_latest(registry)
+
+
+class _Once:
+    """The families of one scrape."""
+
+    def __init__(self, stats: Mapping[str, int | float], health: Health) -> None:
+        self._stats = stats
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        stats = self._stats
+        yield CounterMetricFamily(
+            "nagari_messages_received", "Messages ever journaled", value=stats["received"]
+        )
+        fates = CounterMetricFamily("nagari_messages", "Messages by fate", labels=["fate"])
+        for fate in FATES:
+            fates.add_metric([fate], stats[fate])
+        yield fates
+        for name, text in COUNTERS.items():
+            yield CounterMetricFamily(f"nagari_{name}", text, value=stats[name])
+        for name, (unit, text) in GAUGES.items():
+            full = f"nagari_{name.removesuffix('_s')}{'_seconds' if name.endswith('_s') else ''}"
+            yield GaugeMetricFamily(f"{full}_{unit}" if unit else full, text, value=stats[name])
+        up = GaugeMetricFamily("nagari_part_ok", "1 while the part says ok", labels=["part"])
+        for part, said in self._health.parts.items():
+            up.add_metric([part], float(said == "ok"))
+        yield up
+        yield GaugeMetricFamily(
+            "nagari_ready", "1 while subscribed and able to journal", value=self._health.ready
+        )

@@ -1,0 +1,39 @@
+"""The parts of a running collector, as its own status and watch need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from collector.api.hub import Hub
+from collector.core.config import Config
+from collector.core.readings import SeriesTable
+from collector.followers.alarming import Alarming
+from collector.followers.storing import Storing
+from collector.followers.versions import Versions
+from collector.ingest.decode import Decoder
+from collector.ingest.journal import Journal
+from collector.ingest.recorder import Recorder
+from collector.ingest.session import Session
+from collector.notify.consumer import Consumer
+from collector.state import State
+from collector.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the wiring has put together."""
+
+    config: Config
+    state: State
+    store: Store
+    table: SeriesTable
+    versions: Versions
+    decoder: Decoder
+    journal: Journal
+    recorder: Recorder
+    session: Session
+    storing: Storing
+    alarming: Alarming
+    hub: Hub
+    consumers: Sequence[Consumer]

@@ -1,0 +1,66 @@
+"""The collector's readings of itself, written into its own journal, so that its own troubles are alerts like any."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from collector.core.clock import Clock
+from collector.core.records import RecordKind
+from collector.operation.parts import Parts
+from collector.operation.status import RunningCollector
+
+log = logging.getLogger(__name__)
+TICK = 1.0
+REPEAT = 30.0
+"""Without a change the readings are written this often (seconds)."""
+REMEMBER = 600.0
+"""Seconds for which a loss of messages keeps its alarm up."""
+
+
+class SelfWatch:
+    """Watches the parts and writes HEALTH records. On the event loop."""
+
+    def __init__(self, parts: Parts, collector: RunningCollector, clock: Clock) -> None:
+        self._parts = parts
+        self._collector = collector
+        self._clock = clock
+        self._dropped = parts.storing.ledger.dropped
+        self._dropped_at = -REMEMBER
+        self._flags: dict[str, bool] = {}
+        self._written_at = -REPEAT
+
+    async def run(self) -> None:
+        """Look every second, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK)
+            self.look(time.monotonic())
+
+    def look(self, now: float) -> None:
+        """Write what has changed, or everything if the last time is long ago."""
+        leap, self._clock.jumped = self._clock.jumped, 0
+        if leap:
+            log.warning("the machine's clock leapt %.1f s ahead", leap / 1e9)
+            self._parts.recorder.gap(self._clock.last - leap, "the machine's clock leapt ahead")
+        flags = self.flags(now)
+        if flags != self._flags or now - self._written_at >= REPEAT:
+            self._flags, self._written_at = flags, now
+            lag = self._collector.store_lag()
+            self._parts.recorder.record(RecordKind.HEALTH, {**flags, "store_lag_s": lag})
+
+    def flags(self, now: float) -> dict[str, bool]:
+        """What is wrong, by metric of the device kind `collector`."""
+        parts = self._parts
+        dropped = parts.storing.ledger.dropped
+        if dropped > self._dropped:
+            self._dropped, self._dropped_at = dropped, now
+        cap = parts.config.limits.unclaimed_series
+        return {
+            "disk_full": parts.journal.full,
+            "store_down": parts.storing.status != "ok",
+            "dropping": now - self._dropped_at < REMEMBER,
+            "journal_damaged": bool(parts.journal.damage),
+            "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
+            "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
+        }
