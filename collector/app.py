@@ -19,6 +19,7 @@ from collector.core.clock import Clock
 from collector.core.config import Config
 from collector.core.readings import SeriesTable
 from collector.core.records import RecordKind
+from collector.followers.alarming import NAME as ALARMING
 from collector.followers.alarming import Alarming
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
@@ -36,7 +37,7 @@ from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
 from collector.store.duckdb import open_store
 from devices import region as regions
-from devices.problems import Problems
+from devices.problems import Problem, Problems
 from devices.topics import FILTERS
 
 log = logging.getLogger(__name__)
@@ -56,19 +57,15 @@ async def run(
         async with asyncio.TaskGroup() as group:
             app = App(config)
             await app.start(group, ready or asyncio.Event())
-            failed = asyncio.create_task(app.journal_failed())
+            failed = asyncio.create_task(app.fatal())
             await asyncio.wait(
                 {asyncio.create_task(stop.wait()), failed}, return_when=asyncio.FIRST_COMPLETED
             )
             stop.set()
             await app.stop()
+            if failed.done():
+                raise Problems([failed.result()])
             failed.cancel()
-    if app.journal.failed:
-        raise Problems.one(
-            str(config.data.dir / "journal"),
-            f"writing failed ({app.journal.failed})",
-            "look at the disk; nothing was acknowledged since",
-        )
 
 
 class App:
@@ -91,7 +88,7 @@ class App:
             reserve,
             self._durable,
             head_bytes=config.limits.head_bytes,
-            retention=Retention(lambda: self.snapshots.floor(), lambda: self.storing.cursor),
+            retention=Retention(lambda: self.snapshots.floor(ALARMING), lambda: self.storing.cursor),
         )
         self.storing = Storing(self.journal, self.store, self.decoder, self.table, self.snapshots)
         self.alarming = Alarming(
@@ -105,6 +102,10 @@ class App:
     async def start(self, group: asyncio.TaskGroup, ready: asyncio.Event) -> None:
         """Open the journal, listen, follow, serve."""
         self._loop = asyncio.get_running_loop()
+        names = [consumer.channel.name for consumer in self.consumers]
+        self.state.keep_consumers(names)
+        for name in names:  # before alarming starts: it is told of everything from here on
+            self.state.consumer(name)
         ledger = self.store.ledger()
         at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
         self.journal.open(at_least, ledger.messages if ledger else 0)
@@ -183,10 +184,18 @@ class App:
         self.store.close()
         self.state.close()
 
-    async def journal_failed(self) -> None:
-        """Returns when the disk cannot be trusted any more."""
-        while self.journal.failed is None:
+    async def fatal(self) -> Problem:
+        """Returns when going on would be wrong, with the reason."""
+        data = self.config.data.dir
+        while True:
             await asyncio.sleep(0.5)
+            if error := self.journal.failed:
+                mend = "look at the disk; nothing was acknowledged since"
+                return Problem(str(data / "journal"), f"writing failed ({error})", mend)
+            for follower in (self.storing, self.alarming):
+                if follower.failed:
+                    mend = "start again: it goes on from its cursor, and a damaged file is set aside and refilled"
+                    return Problem(follower.thread.name, f"stopped by a fault ({follower.failed})", mend)
 
     def _durable(self, packs: list[Pack]) -> None:
         """On the journal's thread."""

@@ -1,4 +1,4 @@
-"""Snapshots as bytes: a JSON head and numpy columns, no pickle; refused in one sentence when it is not ours."""
+"""Snapshots as bytes: a JSON head and numpy columns, no pickle; what is not ours is refused in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collector's configuration: TOML, environment, pydantic. Every error is named at start, with its mend."""
+"""The collector's configuration: TOML, environment, pydantic. Every error named at start, with its mend."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -59,8 +59,8 @@ class Mqtt(_Section):
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
-    keepalive: Seconds = 15.0
-    session_expiry: Seconds = 7 * 86400.0
+    keepalive: Seconds = Field(15.0, ge=2, le=65535)
+    session_expiry: Seconds = Field(7 * 86400.0, ge=1, lt=2**32)
     receive_max: int = Field(2000, ge=1, le=65535)
 
     @field_validator("url")
@@ -71,6 +71,7 @@ class Mqtt(_Section):
             raise ValueError(
                 f'{value!r} is no broker; write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
             )
+        _ = parts.port  # raises ValueError where it is no port
         if parts.password:
             raise ValueError(
                 "a password does not belong in the url; put it in a file and name it in password_file"
@@ -98,6 +99,13 @@ class Http(_Section):
 
     listen: str = Field("127.0.0.1:8080", pattern=r"^[^\s:]+:\d{1,5}$")
     secure_cookie: bool = False  # true behind TLS
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        if not 0 < int(value.rsplit(":", 1)[1]) < 65536:
+            raise ValueError(f"{value!r} has no port from 1 to 65535; write it like \"127.0.0.1:8080\"")
+        return value
 
     @property
     def host(self) -> str:
@@ -169,7 +177,7 @@ class Config(_Section):
 
 
 def load(file: Path, env: Mapping[str, str] = os.environ) -> Config:
-    """Read the file, let NAGARI_SECTION__KEY override, check it all. Raises Problems naming every error at once.
+    """Read the file, let NAGARI_SECTION__KEY override, check it all. Raises Problems with every error at once.
 
     Relative paths count from the file's folder.
     """
@@ -195,25 +203,15 @@ def check(tree: dict[str, Any], file: Path, origin: Mapping[tuple[str, str], str
     return rooted
 
 
-def secret(file: Path) -> str:
-    """The secret a file holds, refused unless only its owner can read it. Raises Problems."""
-    try:
-        if file.stat().st_mode & 0o077:
-            raise Problems.one(str(file), "others can read this secret", f"chmod 600 {file}")
-        return file.read_text("utf-8").strip()
-    except OSError as error:
-        raise Problems.one(
-            str(file), f"the secret cannot be read ({error.strerror})", "create it, mode 0600"
-        ) from None
-
-
 def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    origin = {}
+    origin: dict[tuple[str, str], str] = {}
     for name, value in env.items():
         found = re.fullmatch(r"NAGARI_([A-Z]+)__([A-Z_]+)", name)
         if found:
             section, key = found[1].lower(), found[2].lower()
-            tree.setdefault(section, {})[key] = value
+            if not isinstance(table := tree.setdefault(section, {}), dict):
+                continue  # the file is wrong there, and is told so
+            table[key] = value
             origin[section, key] = name
     return origin
 
@@ -224,16 +222,22 @@ def _problem(detail: Any, file: Path, origin: Mapping[tuple[str, str], str]) -> 
     where = origin.get((path[0], path[1])) if len(path) > 1 else None
     where = where or f"{file}: {key}"
     if detail["type"] == "extra_forbidden":
-        known = Config.model_fields if len(path) == 1 else _fields(path[0])
+        known = _fields(path)
         return Problem(where, "is not a setting", "one of " + ", ".join(known) + " was meant, or delete it")
     message = str(detail["msg"]).removeprefix("Value error, ")
     what, _, mend = message.partition("; ")
     return Problem(where, what, mend or f"got {detail['input']!r}")
 
 
-def _fields(section: str) -> list[str]:
-    known = Config.model_fields.get(section)
-    return list(getattr(known.annotation, "model_fields", {})) if known else []
+def _fields(path: list[str]) -> list[str]:
+    """The settings that could have been meant by the last part of the path."""
+    model: Any = Config
+    for part in path[:-1]:
+        if part.isdecimal():  # one of a list: its kind was taken with the list's name
+            continue
+        kind = model.model_fields[part].annotation
+        model = next(iter(get_args(kind)), kind)
+    return list(model.model_fields)
 
 
 def _rooted(node: Any, root: Path) -> Any:

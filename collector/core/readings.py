@@ -75,7 +75,7 @@ class SeriesKey(NamedTuple):
 
 
 class SeriesTable:
-    """Numbers series densely from 0, in the order first seen. Numbers are never reused; safe across threads."""
+    """Numbers series densely from 0, in the order first seen, and never anew. Safe across threads."""
 
     def __init__(self) -> None:
         self.keys: list[SeriesKey] = []

@@ -218,6 +218,8 @@ class Storing:
                 self.status = "ok"
                 return answer
             except StoreError as error:
+                if error.permanent:
+                    raise
                 if self.status == "ok":
                     log.error("storing: %s; it is tried again until it works", error)
                 self.status = str(error)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 import mqtt5
 
-from collector.core.config import Mqtt, secret
+from collector.core.config import Mqtt
 from collector.ingest.connection import Append, Connection, Receipt
 from collector.ingest.journal import Pack
 from collector.ingest.recorder import Recorder
+from devices.secretfile import read_secret
 
 log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
@@ -21,6 +22,7 @@ RETRY_FIRST, RETRY_MOST = 0.25, 4.0
 TICK = 0.5
 IDLE = 1.0
 """Seconds without a byte in after which we ask whether the broker is still there: now moves only on its answer."""
+_TAKEN = (mqtt5.PubAckReasonCode.SUCCESS, mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS)  # they have no order
 LONG_PAUSE = 1.0
 """A pause in reading beyond this (seconds) is a gap."""
 
@@ -99,15 +101,12 @@ class Session:
         )
         connection.send(packet.write())
         answer = await reply
-        if (
-            isinstance(answer, mqtt5.PubAckPacket)
-            and answer.reason_code >= mqtt5.PubAckReasonCode.UNSPECIFIED_ERROR
-        ):
+        if isinstance(answer, mqtt5.PubAckPacket) and answer.reason_code not in _TAKEN:
             raise RefusedError(f"the broker refused {topic}: {answer.reason_code.name}")
 
     async def _open(self) -> Connection:
         config, loop = self._config, asyncio.get_running_loop()
-        password = secret(config.password_file).encode() if config.password_file else None
+        password = read_secret(config.password_file).encode() if config.password_file else None
         hello = mqtt5.ConnectPacket(
             config.client_id,
             username=config.username,

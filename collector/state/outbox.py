@@ -1,0 +1,117 @@
+"""The outbox: what the world is told, written with what caused it, read by consumers at their own pace."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from collector.alarms.model import Transition
+
+QUIET = frozenset({"pending", "withdrawn", "refused"})
+"""Transitions that nobody is told of: nothing was raised, or nothing came of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One thing to tell. `seq` is its idempotency key and the stream's event id; `at` in epoch ns.
+
+    `kind` is alert; `change` the transition's kind (raised, acked …); `body` the alert as the API gives it.
+    """
+
+    seq: int
+    kind: str
+    change: str
+    at: int
+    by: str
+    comment: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """How far a consumer is, how often the next row failed, and when (epoch ns) to try again."""
+
+    name: str
+    seq: int
+    attempts: int = 0
+    next_at: int = 0
+
+
+def append(con: sqlite3.Connection, transition: Transition, body: dict[str, Any]) -> OutboxRow:
+    """Add what the transition means for the world."""
+    t, text = transition, json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    row = con.execute(
+        "insert into outbox (kind, change, at, by, comment, body) values ('alert', ?, ?, ?, ?, ?)",
+        [t.kind, t.at, t.by, t.comment, text],
+    )
+    return OutboxRow(row.lastrowid or 0, "alert", t.kind, t.at, t.by, t.comment, body)
+
+
+def after(con: sqlite3.Connection, seq: int, limit: int) -> list[OutboxRow]:
+    """The rows after `seq`, oldest first."""
+    rows = con.execute("select * from outbox where seq > ? order by seq limit ?", [seq, limit])
+    return [OutboxRow(**dict(row) | {"body": json.loads(row["body"])}) for row in rows]
+
+
+def bounds(con: sqlite3.Connection) -> tuple[int, int]:
+    """(first, last): the oldest row there and the newest ever written; first = last + 1 if none is there."""
+    row = con.execute("select seq from sqlite_sequence where name = 'outbox'").fetchone()
+    last = row["seq"] if row else 0
+    first = con.execute("select min(seq) as seq from outbox").fetchone()["seq"]
+    return (last + 1 if first is None else first), last
+
+
+def prune(con: sqlite3.Connection, before: int, keep: int, cap: int) -> int:
+    """Delete what every consumer has read and is older than `before` (ns) or not among the newest `keep`.
+
+    Whatever a consumer has not read stays, unless there are more than `cap` rows. The number deleted.
+    """
+    _, last = bounds(con)
+    read = con.execute("select min(seq) as seq from consumers").fetchone()["seq"]
+    read = last if read is None else read
+    done = con.execute(
+        "delete from outbox where seq <= ? or (seq <= ? and (seq <= ? or at < ?))",
+        [last - cap, read, last - keep, before],
+    )
+    return done.rowcount
+
+
+def consumer(con: sqlite3.Connection, name: str) -> Consumer | None:
+    """Where the consumer stands; None if it was never heard of."""
+    row = con.execute("select * from consumers where name = ?", [name]).fetchone()
+    return Consumer(**dict(row)) if row else None
+
+
+def register(con: sqlite3.Connection, name: str, seq: int) -> Consumer:
+    """Let a new consumer begin after `seq`; a known one stays where it is."""
+    con.execute("insert or ignore into consumers (name, seq) values (?, ?)", [name, seq])
+    return consumer(con, name) or Consumer(name, seq)
+
+
+def consumed(con: sqlite3.Connection, name: str, seq: int) -> None:
+    """The consumer is done with everything up to `seq`; it never goes back."""
+    con.execute(
+        "insert into consumers (name, seq) values (?, ?) on conflict (name) do update set "
+        "attempts = 0, next_at = 0, seq = excluded.seq where excluded.seq > consumers.seq",
+        [name, seq],
+    )
+
+
+def failed(con: sqlite3.Connection, name: str, next_at: int) -> None:
+    """The consumer's next row failed once more; not before `next_at` (ns) again."""
+    con.execute("update consumers set attempts = attempts + 1, next_at = ? where name = ?", [next_at, name])
+
+
+def keep_only(con: sqlite3.Connection, names: Collection[str]) -> None:
+    """Forget every consumer but these."""
+    for row in con.execute("select name from consumers").fetchall():
+        if row["name"] not in names:
+            forget(con, row["name"])
+
+
+def forget(con: sqlite3.Connection, name: str) -> None:
+    """The consumer is no more: nothing is kept for it."""
+    con.execute("delete from consumers where name = ?", [name])

@@ -1,0 +1,120 @@
+"""Engine snapshots on disk: written whole or not at all, checked when read, the bad ones passed over."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+_HEADER = struct.Struct("<4sHHqQII")  # magic, version, reserved, offset, length, payload's CRC, header's CRC
+_MAGIC, _VERSION = b"NGSN", 1
+_NAME = re.compile(r"([a-z][a-z0-9_]*)-(\d{20})\.snapshot")
+_log = logging.getLogger(__name__)
+
+
+class Snapshots:
+    """The snapshots of all followers in one folder (made when the first is saved). Safe across threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._sound: dict[tuple[str, int, int], bool] = {}  # (name, mtime, size) -> what checking it gave
+
+    def save(self, follower: str, offset: int, payload: bytes, keep: int = 3) -> None:
+        """Keep the follower's state as of a journal offset, and its `keep` newest. Durable on return.
+
+        Raises OSError; ValueError for a bad name.
+        """
+        name = f"{follower}-{offset:020d}.snapshot"
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{follower!r} at {offset} is no follower and offset; use a-z, 0-9, _ and 0 or more"
+            )
+        with self._lock:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write(name, _header(offset, payload) + payload)
+            for old in self._files(follower)[keep:]:
+                old.unlink(missing_ok=True)
+
+    def newest(self, follower: str, at_or_before: int | None = None) -> tuple[int, bytes] | None:
+        """(offset, payload) of the newest sound snapshot, at or before a journal offset if one is given."""
+        with self._lock:
+            for file in self._files(follower):
+                offset = _offset(file)
+                if at_or_before is not None and offset > at_or_before:
+                    continue
+                payload = _read(file)
+                if payload is not None:
+                    return offset, payload
+                _log.warning(
+                    "%s: the snapshot is damaged and passed over; an older one or the journal serves", file
+                )
+        return None
+
+    def floor(self, of: str | None = None) -> int | None:
+        """The journal must keep everything from here on: the smallest, over followers, of the second-newest.
+
+        None while a follower has fewer than two sound ones: keep everything. `of` asks for one follower's alone.
+        """
+        with self._lock:
+            followers = {_NAME.fullmatch(file.name)[1] for file in self._files(of)}  # type: ignore[index]
+            seconds = [self._second(follower) for follower in followers]
+        if not seconds or None in seconds:
+            return None
+        return min(offset for offset in seconds if offset is not None)
+
+    def _second(self, follower: str) -> int | None:
+        sound = [file for file in self._files(follower) if self._is_sound(file)]
+        return _offset(sound[1]) if len(sound) > 1 else None
+
+    def _is_sound(self, file: Path) -> bool:
+        stat = file.stat()
+        key = (file.name, stat.st_mtime_ns, stat.st_size)
+        if key not in self._sound:
+            self._sound = {k: v for k, v in self._sound.items() if (self._folder / k[0]).exists()}
+            self._sound[key] = _read(file) is not None
+        return self._sound[key]
+
+    def _files(self, follower: str | None) -> list[Path]:
+        """Newest first."""
+        if not self._folder.is_dir():
+            return []
+        found = [(m, file) for file in self._folder.iterdir() if (m := _NAME.fullmatch(file.name))]
+        return [
+            f for m, f in sorted(found, key=lambda x: int(x[0][2]), reverse=True) if follower in (None, m[1])
+        ]
+
+    def _write(self, name: str, data: bytes) -> None:
+        part = self._folder / (name.partition("-")[0] + ".part")  # one name: failures do not pile up
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._folder / name)
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _header(offset: int, payload: bytes) -> bytes:
+    fields = (_MAGIC, _VERSION, 0, offset, len(payload), zlib.crc32(payload))
+    return _HEADER.pack(*fields, zlib.crc32(_HEADER.pack(*fields, 0)))
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return None
+    payload = data[_HEADER.size :]
+    return payload if data[: _HEADER.size] == _header(_offset(file), payload) else None
+
+
+def _offset(file: Path) -> int:
+    return int(file.stem.rpartition("-")[2])

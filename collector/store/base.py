@@ -1,0 +1,88 @@
+"""What the collector asks of a time-series store: three verbs and a ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey
+
+Aggregate = Literal["mean", "min", "max", "last", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A message that was refused, kept so that somebody can see why. `head` is its first bytes."""
+
+    offset: int
+    received: int  # epoch ns
+    topic: str
+    reason: str
+    head: bytes
+    size: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Where storing stands: its cursor and the accounts, committed together with the readings they speak of.
+
+    `stored`, `duplicate`, `quarantined` and `dropped` count messages; `values` and `conflicts` count values.
+    `messages` is the number of messages ever journaled up to `cursor`: the sum of the four fates.
+    """
+
+    cursor: int = 0
+    messages: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    quarantined: int = 0
+    dropped: int = 0
+    values: int = 0
+    conflicts: int = 0
+    extra: dict[str, int] = field(default_factory=dict)  # further counters, by name
+
+
+class StoreError(Exception):
+    """The store could not do what was asked. `permanent`: the same again will fail again (its file is bad).
+
+    Otherwise (disk full, memory, the server away) try again: what `commit` was given is safe to give again,
+    unchanged, even if the failed attempt reached the disk after all.
+    """
+
+    def __init__(self, what: str, *, permanent: bool) -> None:
+        self.permanent = permanent
+        super().__init__(what)
+
+
+class Store(Protocol):
+    """A place where readings stay. One writer; queries may run in other threads meanwhile.
+
+    `new` rows only: the caller has asked `find` about every row that could be known already, so that the
+    first journaled wins. What `commit` returned from survives SIGKILL.
+    """
+
+    def ledger(self) -> Ledger | None:
+        """What was last committed; None for a store that has never been written, or was set aside as bad."""
+
+    def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> None:
+        """Write the rows, the rejects and the ledger: all or nothing, durable on return."""
+
+    def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
+        """For each (series, time): is it there, and its value (NaN where it is not)."""
+
+    def lasts(self) -> tuple[I32, I64, F64]:
+        """Of every series its newest time and the value there: (series, epoch ns, value)."""
+
+    def points(
+        self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
+    ) -> list[tuple[int, float]]:
+        """One series, start <= t < end (epoch ns), oldest first, at most `limit` points.
+
+        Without `step` the raw readings; with it (ns) one point per non-empty bucket, stamped with the
+        bucket's start; buckets begin at multiples of `step` since the epoch.
+        """
+
+    def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
+        """The newest rejects first; `before` is the offset of the last one seen, for paging."""
+
+    def close(self) -> None:
+        """Release the file. Nothing committed is lost by not calling it."""

@@ -1,0 +1,127 @@
+"""The words DuckDB is spoken to in: tables, queries, and columns from Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from collector.core.readings import SeriesKey
+from collector.store.base import Aggregate, Reject
+
+SCHEMA = 1
+COUNTS = ("cursor", "messages", "stored", "duplicate", "quarantined", "dropped", "values", "conflicts")
+
+CREATE = """
+begin;
+create table meta (version integer not null);
+insert into meta values (1);
+create table series (id integer not null, site varchar not null, device varchar not null,
+                     metric varchar not null);
+create table readings (series integer not null, time bigint not null, value double not null,
+                       quality utinyint not null, received bigint not null);
+create table rejects ("offset" bigint not null, received bigint not null, topic varchar not null,
+                      reason varchar not null, head blob not null, size bigint not null);
+create table ledger (cursor bigint not null, messages bigint not null, stored bigint not null,
+                     duplicate bigint not null, quarantined bigint not null, dropped bigint not null,
+                     "values" bigint not null, conflicts bigint not null, extra varchar not null);
+commit;
+"""
+# A hash of every column reads every block; a bare max() would be answered from statistics.
+SCAN = "select bit_xor(hash(series, time, value, quality, received)) from readings"
+
+LEDGER = """
+select cursor, messages, stored, duplicate, quarantined, dropped, "values", conflicts, extra from ledger
+"""
+FIRST_LEDGER = "insert into ledger values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+NEXT_LEDGER = """
+update ledger set cursor = ?, messages = ?, stored = ?, duplicate = ?, quarantined = ?, dropped = ?,
+                  "values" = ?, conflicts = ?, extra = ?
+"""
+PRUNE = """
+delete from rejects where "offset" <
+    (select min("offset") from (select "offset" from rejects order by "offset" desc limit ?))
+"""
+REJECTS = 'select * from rejects where "offset" < ? order by "offset" desc limit ?'
+
+RAW = "select time, value from readings where series = ? and time >= ? and time < ? order by time limit ?"
+_BUCKETS = """
+select time - ((time % $step) + $step) % $step as time, {agg} as value from readings
+where series = $series and readings.time >= $start and readings.time < $end
+group by 1 order by 1 limit $limit
+"""
+# The sum of large finite values may overflow where their mean does not: then it is taken at 2^-64 of scale.
+_MEAN = f"""
+case when isfinite(avg(value)) then avg(value) else avg(value * {2.0**-64!r}) * {2.0**64!r} end
+"""
+_AGGREGATES: dict[Aggregate, str] = {
+    "mean": _MEAN,
+    "min": "min(value)",
+    "max": "max(value)",
+    "last": "arg_max(value, readings.time)",
+    "count": "count(*)::double",
+}
+BUCKETS = {agg: _BUCKETS.format(agg=sql) for agg, sql in _AGGREGATES.items()}
+FIND = """
+select asked.row, readings.value from asked join readings
+on readings.series = asked.series and readings.time = asked.time
+where readings.series between ? and ? and readings.time between ? and ?
+"""
+LASTS = """
+select series, max(time) as time, arg_max(value, time) as value from readings
+where time >= ? and time < ? and series in (select series from missing) group by series
+"""
+
+
+@contextmanager
+def named(con: duckdb.DuckDBPyConnection, name: str, columns: dict[str, Any]) -> Iterator[None]:
+    """While it lasts the columns are a table of that name (no table if they are empty)."""
+    if not len(next(iter(columns.values()))):
+        yield
+        return
+    con.register(name, columns)
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # a broken DuckDB forgets it by itself
+            con.unregister(name)
+
+
+def scalar(con: duckdb.DuckDBPyConnection, query: str) -> Any:
+    """The one value the query gives, its result read to the end: an unfinished one blocks what follows."""
+    return con.execute(query).fetchall()[0][0]
+
+
+def reject_columns(rejects: list[Reject]) -> dict[str, Any]:
+    """The rejects as columns."""
+    return {
+        "offset": np.array([r.offset for r in rejects], np.int64),
+        "received": np.array([r.received for r in rejects], np.int64),
+        "topic": _objects([_text(r.topic) for r in rejects]),
+        "reason": _objects([_text(r.reason) for r in rejects]),
+        "head": _objects([r.head for r in rejects]),
+        "size": np.array([r.size for r in rejects], np.int64),
+    }
+
+
+def series_columns(fresh: dict[SeriesKey, int]) -> dict[str, Any]:
+    """The new series and their ids as columns."""
+    return {
+        "id": np.array(list(fresh.values()), np.int32),
+        "site": _objects([key.site for key in fresh]),
+        "device": _objects([key.device for key in fresh]),
+        "metric": _objects([key.metric for key in fresh]),
+    }
+
+
+def _objects(items: list[Any]) -> Any:
+    column = np.empty(len(items), object)
+    column[:] = items
+    return column
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # half a surrogate pair must not stop the store

@@ -1,0 +1,142 @@
+"""aiomqtt as DeviceClient needs it: acknowledgements with their reason, and no task per message."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from devices.problems import Problems
+from devices.secretfile import read_secret
+
+IN_FLIGHT: Final = 32
+_QUEUED_COMMANDS: Final = 100
+_SESSION_S: Final = 3600  # how long the broker keeps commands for us while we are away
+
+OnAck = Callable[[int, bool], None]
+"""Hears of a PUBACK: the packet's id, and whether the broker took the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """Where the broker is and how to get in. `username` and `client_id` are the publisher's id unless given.
+
+    `mqtts://` in the url means TLS; secrets come from files. `capacity` bounds the messages held, sent or
+    not; `keep_s` is how long a message is kept after its PUBACK, to be sent again after a reconnect.
+    """
+
+    url: str
+    username: str | None = None
+    password_file: Path | None = None
+    command_key_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    client_id: str | None = None
+    keepalive: int = 15
+    capacity: int = 10_000
+    keep_s: float = 10.0
+    drain_s: float = 5.0  # how long leaving waits for what is pending
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The options, checked and read: all that a connection takes."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None
+    password: str | None
+    tls: ssl.SSLContext | None
+    keepalive: int
+
+
+def broker(options: ClientOptions, publisher: str) -> Broker:
+    """Check the options and read the files they name. Raises Problems."""
+    parts = urlsplit(options.url)
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+        mend = 'write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
+        raise Problems.one("url", f"{options.url!r} is no broker", mend)
+    tls = _tls(options) if parts.scheme == "mqtts" else None
+    password = read_secret(options.password_file) if options.password_file else None
+    return Broker(
+        host=parts.hostname,
+        port=parts.port or (8883 if tls else 1883),
+        client_id=options.client_id or publisher,
+        username=options.username or (publisher if password else None),
+        password=password,
+        tls=tls,
+        keepalive=options.keepalive,
+    )
+
+
+def _tls(options: ClientOptions) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=options.ca)  # TLS 1.2 at least
+        if options.cert is not None:
+            context.load_cert_chain(options.cert, options.key)
+    except OSError as error:
+        files = ", ".join(str(file) for file in (options.ca, options.cert, options.key) if file)
+        raise Problems.one(files, f"the certificates cannot be used ({error})", "name PEM files") from None
+    return context
+
+
+class Wire(aiomqtt.Client):
+    """One connection. aiomqtt takes every PUBACK for success; here `on_ack` learns the broker's answer."""
+
+    def __init__(self, to: Broker, will_topic: str, on_ack: OnAck) -> None:
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = _SESSION_S
+        super().__init__(
+            to.host,
+            to.port,
+            username=to.username,
+            password=to.password,
+            identifier=to.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            will=aiomqtt.Will(will_topic, b"offline", qos=1, retain=True),
+            keepalive=to.keepalive,
+            clean_start=False,
+            properties=session,
+            tls_context=to.tls,
+            max_inflight_messages=IN_FLIGHT + 8,
+            max_queued_incoming_messages=_QUEUED_COMMANDS,
+        )
+        self._on_ack = on_ack
+
+    def send(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        """Hand a QoS 1 message to the connection; its packet id. Raises MqttError if there is none."""
+        info = self._client.publish(topic, payload, 1, retain)
+        if info.rc != 0:
+            raise aiomqtt.MqttCodeError(info.rc, "Could not publish message")
+        return info.mid
+
+    async def listen(self, command_topics: list[str]) -> list[str]:
+        """Subscribe to commands; the topics that the broker refuses."""
+        # Retain as published: else a command published retained looks like any other to who listens already.
+        how = SubscribeOptions(
+            qos=1,
+            retainAsPublished=True,
+            retainHandling=SubscribeOptions.RETAIN_SEND_IF_NEW_SUB,
+        )
+        codes = await self.subscribe([(topic, how) for topic in command_topics])
+        return [
+            topic
+            for topic, code in zip(command_topics, codes, strict=True)
+            if isinstance(code, ReasonCode) and code.is_failure
+        ]
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        self._on_ack(mid, not reason_code.is_failure)
