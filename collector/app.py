@@ -1,4 +1,4 @@
-"""The wiring: broker → session → journal → followers → page, started in that order and stopped in the other."""
+"""The wiring: broker → session → journal → followers → page, started so and stopped the other way round."""
 
 from __future__ import annotations
 
@@ -56,7 +56,11 @@ async def run(
     with _signals(stop):
         async with asyncio.TaskGroup() as group:
             app = App(config)
-            await app.start(group, ready or asyncio.Event())
+            try:
+                await app.start(group, ready or asyncio.Event())
+            except Problems:
+                await app.stop()
+                raise
             failed = asyncio.create_task(app.fatal())
             await asyncio.wait(
                 {asyncio.create_task(stop.wait()), failed}, return_when=asyncio.FIRST_COMPLETED
@@ -194,7 +198,7 @@ class App:
                 return Problem(str(data / "journal"), f"writing failed ({error})", mend)
             for follower in (self.storing, self.alarming):
                 if follower.failed:
-                    mend = "start again: it goes on from its cursor, and a damaged file is set aside and refilled"
+                    mend = "start again: it goes on from its cursor; a damaged file is set aside and refilled"
                     return Problem(follower.thread.name, f"stopped by a fault ({follower.failed})", mend)
 
     def _durable(self, packs: list[Pack]) -> None:

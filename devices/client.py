@@ -108,7 +108,7 @@ class DeviceClient:
         self._heard = 0.0
 
     async def __aenter__(self) -> Self:
-        to = broker(self._options, self._device.id)
+        to = broker(self._options, self._device)
         if self._options.command_key_file is not None:
             self._gate = Gate(read_secret(self._options.command_key_file).encode())
         self._tasks = [asyncio.create_task(self._connect(to)), asyncio.create_task(self._obey())]

@@ -15,6 +15,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from devices.model import Device
 from devices.problems import Problems
 from devices.secretfile import read_secret
 
@@ -28,7 +29,7 @@ OnAck = Callable[[int, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """Where the broker is and how to get in. `username` and `client_id` are the publisher's id unless given.
+    """Where the broker is and how to get in. `username` is SITE/DEVICE and `client_id` the device's id unless given.
 
     `mqtts://` in the url means TLS; secrets come from files. `capacity` bounds the messages held, sent or
     not; `keep_s` is how long a message is kept after its PUBACK, to be sent again after a reconnect.
@@ -61,8 +62,11 @@ class Broker:
     keepalive: int
 
 
-def broker(options: ClientOptions, publisher: str) -> Broker:
-    """Check the options and read the files they name. Raises Problems."""
+def broker(options: ClientOptions, device: Device) -> Broker:
+    """Check the options and read the files they name. Raises Problems.
+
+    Unless given, the account is named as the shipped ACL wants it, SITE/DEVICE, and the client id is the device's.
+    """
     parts = urlsplit(options.url)
     if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
         mend = 'write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
@@ -72,8 +76,8 @@ def broker(options: ClientOptions, publisher: str) -> Broker:
     return Broker(
         host=parts.hostname,
         port=parts.port or (8883 if tls else 1883),
-        client_id=options.client_id or publisher,
-        username=options.username or (publisher if password else None),
+        client_id=options.client_id or device.id,
+        username=options.username or (f"{device.site}/{device.id}" if password else None),
         password=password,
         tls=tls,
         keepalive=options.keepalive,

@@ -1,4 +1,4 @@
-"""The collector's readings of itself, written into its own journal, so that its own troubles are alerts like any."""
+"""The collector's readings of itself, written into its own journal: its troubles are alerts like any."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from collector.alarms.model import Alert, Transition
 
-Shown = Literal["active", "all"]
+Shown = Literal["active", "open", "all"]
+OPEN = "(condition = 'active' or (condition = 'cleared' and acked = 0))"
+"""As in the index alerts_open, to the letter: so that SQLite uses it."""
 _FIELDS = tuple(field.name for field in fields(Alert))
 _PLACES = ", ".join("?" * (len(_FIELDS) + 1))
 _UPSERT = f"insert or replace into alerts ({', '.join(_FIELDS)}, summary) values ({_PLACES})"  # noqa: S608
@@ -130,6 +132,8 @@ def page(
     where, asked = ["1"], list[object]()
     if state == "active":
         where.append("condition = 'active'")
+    elif state == "open":
+        where.append(OPEN)
     for column, wanted in (("site", site), ("severity", severity)):
         if wanted is not None:
             where.append(f"{column} = ?")

@@ -36,6 +36,8 @@ create table alerts (
 ) strict;
 create index alerts_newest on alerts (at desc, id desc);
 create index alerts_by_condition on alerts (condition, at desc, id desc);
+create index alerts_open on alerts (at desc, id desc)
+    where (condition = 'active' or (condition = 'cleared' and acked = 0));
 create index alerts_by_site on alerts (site, at desc, id desc);
 
 create table transitions (

@@ -65,7 +65,8 @@ class State:
     ) -> list[AlertRow]:
         """Alerts, newest first; `after` is the last one's `key` (ValueError if it is none).
 
-        active: those whose condition is active; all: pending and cleared ones too.
+        active: those whose condition is active; open: also those cleared but not acknowledged; all: pending
+        and past ones too.
         """
         return alerts.page(self._db.read(), state, site, severity, limit, after)
 

@@ -26,8 +26,9 @@ def _first_reading(log: Path, begun: float) -> tuple[float, str]:
                 found[1] + "/api/v1/devices?limit=500", headers={"Authorization": f"Bearer {found[2]}"}
             )
             with urllib.request.urlopen(request, timeout=5) as answer:
-                if any(device.get("last") for device in json.load(answer)["devices"]):
-                    return time.monotonic() - begun, found[1]
+                devices = json.load(answer)["devices"]
+            if any(metric.get("value") is not None for device in devices for metric in device["metrics"]):
+                return time.monotonic() - begun, found[1]
         time.sleep(0.05)
     raise TimeoutError(log.read_text())
 

@@ -1,0 +1,51 @@
+# Every target works from a bare clone. `make` alone says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+BIN := .venv/bin
+STAMP := .venv/.setup-done
+
+.PHONY: help setup run test check format bench servers constraints clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## .venv with everything, at the versions in constraints.txt
+
+# The stamp makes a second run free. It is renewed when what is to be installed changes.
+$(STAMP): pyproject.toml constraints.txt
+	@.ci/python "$(PYTHON)"
+	@$(BIN)/python -c "import pip" 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
+	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+run: setup ## the demo on this machine: broker, agent, collector, page
+	$(BIN)/nagari demo
+
+test: setup servers ## the whole suite, against a real broker and browser
+	$(BIN)/pytest
+
+check: setup ## style, types, floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup servers ## the figures, as a table and as JSON
+	$(BIN)/python -m tests.bench
+
+servers: ## mosquitto, chromium, strace, openssl for the tests: from Debian's packages, or says what is missing
+	@.ci/servers
+
+constraints: setup ## write constraints.txt anew from what is installed
+	@.ci/constraints > constraints.new && mv constraints.new constraints.txt && touch $(STAMP)
+
+clean: ## away with .venv and caches (data stays)
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,97 @@
+"""Lets deadlines pass, in order, each at its own time. Entries are put off when they come up, not before."""
+
+from __future__ import annotations
+
+from collector.alarms import silence
+from collector.alarms.actions import unshelve
+from collector.alarms.lifecycle import Phase, Target, Verdict, expire, interrupt
+from collector.alarms.timers import Entry, Timer, Timers
+from collector.alarms.world import World
+from collector.core.readings import SeriesKey
+
+
+def fire(world: World, until: int, offset: int) -> None:
+    """Let every deadline up to `until` pass; `offset` is the record before which they fall."""
+    if world.orphans:
+        _retire_orphans(world, until, offset)
+    while soonest(world, until) is not None:
+        entry = world.timers.pop()
+        target = _target(world, entry)
+        if target is not None:
+            _pass(world, target, entry, offset)
+
+
+def soonest(world: World, until: int) -> int | None:
+    """The soonest deadline up to `until` that holds by what is known now; others are dropped or put off."""
+    while (entry := world.timers.first()) is not None and entry.deadline <= until:
+        deadline = _holds(world, entry)
+        if deadline == entry.deadline:
+            return deadline
+        world.timers.pop()
+        if deadline is not None:
+            world.timers.push(entry._replace(deadline=deadline))
+    return None
+
+
+def restart(world: World) -> None:
+    """Set all timers anew from the targets, and what each device's next sign of life would change."""
+    world.timers = Timers()
+    for target in world.targets.values():
+        target.silent = 0
+        if target.due:
+            world.push(target, target.due, Timer.STEP)
+        if target.shelved_until:
+            world.push(target, target.shelved_until, Timer.SHELF)
+        silence.arm(world, target)
+    for unit in world.devices.units:
+        world.devices.rewatch(unit)
+
+
+def _retire_orphans(world: World, now: int, offset: int) -> None:
+    orphans, world.orphans = world.orphans, []
+    for alert in orphans:
+        world.retire(alert, now, offset)
+
+
+def _holds(world: World, entry: Entry) -> int | None:
+    """The entry's deadline by what is known now: put off by a sign of life, or None if it is void."""
+    target = _target(world, entry)
+    if target is None:
+        return None
+    if entry.timer is Timer.STEP:
+        return entry.deadline if target.due == entry.deadline else None
+    if entry.timer is Timer.SHELF:
+        return entry.deadline if target.shelved_until == entry.deadline else None
+    if target.silent != entry.deadline:
+        return None
+    target.silent = 0 if world.unit(target).unknown else silence.deadline(world, target)
+    return target.silent or None
+
+
+def _target(world: World, entry: Entry) -> Target | None:
+    return world.targets.get((entry.rule, SeriesKey(entry.site, entry.device, entry.metric)))
+
+
+def _pass(world: World, target: Target, entry: Entry, offset: int) -> None:
+    if entry.timer is Timer.SHELF:
+        if unshelve(target):
+            world.note(target, "unshelved", entry.deadline, offset)
+        return
+    if entry.timer is Timer.SILENCE:
+        target.silent = 0
+        world.feed(target, Verdict.VIOLATES, None, entry.deadline, offset)
+    else:
+        _expire(world, target, entry.deadline, offset)
+    unit = world.unit(target)
+    if target.phase is Phase.ACTIVE and not target.key.metric and unit.behind:
+        silence.lose(world, unit)
+    world.settle(target)
+
+
+def _expire(world: World, target: Target, deadline: int, offset: int) -> None:
+    if target.rule.test == "absent" and target.phase is Phase.PENDING and world.unit(target).unknown:
+        interrupt(target)  # its silence says nothing any more: it is watched again when the publisher is back
+        return
+    kind = expire(target, world.last(target), deadline, offset)
+    if kind is not None:
+        world.note(target, kind, deadline, offset)

@@ -1,0 +1,187 @@
+"""The rules as they hold for each device: selection and overrides resolved, limits exact, durations in ns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from collector.alarms.model import Alert, Severity
+from collector.alarms.rulefile import OverrideTable, Place, RuleTable, When
+from collector.alarms.wording import render
+from collector.core.readings import DEVICE
+from devices.catalogue import KINDS
+from devices.model import Device, Kind, Metric
+from devices.region import Region
+
+Test = Literal["above", "below", "equals", "absent"]
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule as it holds for some devices. Durations in ns.
+
+    Violated is what lies strictly beyond `limit`, clear what lies strictly beyond `clear` on the other side;
+    where the file gives no clear_*, `clear` is the limit's neighbour: not violating is enough. `equals` is
+    violated at exactly `limit`. `stale` is the silence that `absent` means.
+    """
+
+    name: str
+    version: str
+    severity: Severity
+    metric: str  # DEVICE for the device itself
+    test: Test
+    limit: float
+    clear: float
+    stale: int
+    delay: int  # the file's `for`
+    keep: int
+    unit: str
+    boolean: bool
+    summary: Mapping[str, str] = field(hash=False)
+
+    @property
+    def logic(self) -> tuple[object, ...]:
+        """What decides; two rules alike in it may carry each other's state on."""
+        return self.metric, self.test, self.limit, self.clear, self.stale, self.delay, self.keep
+
+
+class RuleSet:
+    """All rules of a region, checked. `hash` names their content."""
+
+    def __init__(
+        self, region: Region, rules: Sequence[RuleTable], overrides: Sequence[OverrideTable]
+    ) -> None:
+        self.rules = tuple(sorted(rules, key=lambda rule: rule.name))
+        self.overrides = tuple(overrides)
+        self.hash = _digest(
+            [table.model_dump(mode="json", by_alias=True) for table in (*self.rules, *overrides)]
+        )
+        self._region = region
+        self._cache: dict[tuple[str, tuple[int, ...], str], Rule | None] = {}
+        self._found: dict[str, dict[str, Rule]] = {}
+
+    def for_device(self, device: Device) -> tuple[Rule, ...]:
+        """The rules that hold for a device, by name."""
+        found = (self._rule(table, device) for table in self.rules)
+        return tuple(rule for rule in found if rule is not None)
+
+    def find(self, name: str, device: str) -> Rule | None:
+        """The rule of that name as it holds for a device of the region; None if it does not (any more)."""
+        known = self._region.devices.get(device)
+        if known is None:
+            return None
+        if device not in self._found:
+            self._found[device] = {rule.name: rule for rule in self.for_device(known)}
+        return self._found[device].get(name)
+
+    def summary(self, alert: Alert, lang: str) -> str:
+        """The alert in one line, in a language (`id` or `en`; any other reads English)."""
+        site = self._region.sites.get(alert.site)
+        return summary(self.find(alert.rule, alert.device), alert, site.name if site else alert.site, lang)
+
+    def combination(self, table: RuleTable, device: Device) -> tuple[int, ...]:
+        """Which overrides change the rule for the device: their places in `overrides`."""
+        return tuple(
+            place
+            for place, override in enumerate(self.overrides)
+            if override.rule == table.name and matches(override.select, device, self._region)
+        )
+
+    def _rule(self, table: RuleTable, device: Device) -> Rule | None:
+        kind = KINDS.get(device.kind)
+        if kind is None or not matches(table.select, device, self._region):
+            return None
+        if table.select.metric and table.select.metric not in kind.metrics:
+            return None
+        key = (table.name, self.combination(table, device), device.kind)
+        if key not in self._cache:
+            merged = overridden(table, [self.overrides[place] for place in key[1]])
+            self._cache[key] = _effective(merged, kind) if merged.enabled else None
+        return self._cache[key]
+
+
+def matches(place: Place, device: Device, region: Region) -> bool:
+    """Whether the device is among those selected."""
+    site = region.sites[device.site]
+    return (
+        place.kind in {None, device.kind}
+        and place.device in {None, device.id}
+        and (place.site is None or region.site_id(place.site) == site.id)
+        and place.agency in {None, site.agency}
+        and (place.area is None or lies_in(place.area, site.id, region))
+        and all(device.labels.get(name) == value for name, value in place.labels.items())
+    )
+
+
+def lies_in(area: str, site: str, region: Region) -> bool:
+    """Whether the site's id begins with the area, or the site lies in it (by its parents)."""
+    return site.startswith(area) or area in region.areas_of(site)
+
+
+def overridden(table: RuleTable, overrides: Sequence[OverrideTable]) -> RuleTable:
+    """The rule with the overrides laid over it, one after the other."""
+    for override in overrides:
+        changes: dict[str, object] = {"when": override.when.over(table.when)}
+        if override.severity is not None:
+            changes["severity"] = override.severity
+        if override.enabled is not None:
+            changes["enabled"] = override.enabled
+        table = table.model_copy(update=changes)
+    return table
+
+
+def summary(rule: Rule | None, alert: Alert, site: str, lang: str) -> str:
+    """The alert in one line; without its rule (gone from the region) just what is known."""
+    if rule is None:
+        return " · ".join(part for part in (alert.rule, site, alert.device, alert.metric) if part)
+    text = rule.summary.get(lang) or rule.summary["en"]
+    limit = rule.stale / _NS if rule.test == "absent" else rule.limit
+    return render(text, alert, site, limit, rule.unit, rule.boolean, rule.test == "absent", lang)
+
+
+def _effective(table: RuleTable, kind: Kind) -> Rule:
+    when = table.when
+    metric = kind.metrics[table.select.metric] if table.select.metric else Metric(DEVICE, "")
+    test, limit, clear = _limits(when)
+    stale = kind.stale_after_s if when.absent is True else when.absent or 0.0
+    return Rule(
+        name=table.name,
+        version=_digest(table.model_dump(mode="json", by_alias=True)),
+        severity=table.severity,
+        metric=metric.name,
+        test=test,
+        limit=limit,
+        clear=clear,
+        stale=_ns(stale),
+        delay=_ns(when.for_ or 0.0),
+        keep=_ns(when.keep or 0.0),
+        unit=metric.unit,
+        boolean=metric.boolean,
+        summary={"id": table.summary.id, "en": table.summary.en},
+    )
+
+
+def _limits(when: When) -> tuple[Test, float, float]:
+    if when.above is not None:
+        clear = math.nextafter(when.above, math.inf) if when.clear_below is None else when.clear_below
+        return "above", when.above, clear
+    if when.below is not None:
+        clear = math.nextafter(when.below, -math.inf) if when.clear_above is None else when.clear_above
+        return "below", when.below, clear
+    if when.equals is not None:
+        return "equals", float(when.equals), 0.0
+    return "absent", 0.0, 0.0
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * _NS)
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

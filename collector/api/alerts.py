@@ -1,0 +1,234 @@
+"""Alerts: the list, one of them, its trail, and what operators do about them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from collector.alarms.model import Condition, Severity, TransitionKind
+from collector.api.access import Caller, Operator, Viewer
+from collector.api.context import Context, Ctx
+from collector.api.errors import Refusal
+from collector.api.inventory import known_site
+from collector.api.paging import Cursor, Limit
+from collector.core.records import Action
+from collector.state import AlertRow, OutboxRow, State
+
+router = APIRouter(prefix="/api/v1/alerts", tags=["alerts"])
+_MS = 1_000_000
+_WEEK_S = 7 * 86400
+
+Wanted = Literal["active", "open", "all"]
+AlertId = Annotated[str, Path(min_length=1, max_length=128)]
+Remark = Annotated[str, Field(max_length=1000)]
+
+
+class AlertOut(BaseModel):
+    """An alert; times in epoch ms; `state` in the words of ISA-18.2; `summary` by language."""
+
+    id: str
+    rule: str
+    rule_version: str
+    site: str
+    device: str
+    metric: str
+    severity: Severity
+    condition: Condition
+    acked: bool
+    holds: list[str]
+    state: str
+    at: int
+    raised_at: int | None
+    cleared_at: int | None
+    shelved_until: int | None
+    assignee: str
+    value: float | None
+    count: int
+    summary: dict[str, str]
+    incident: str | None
+
+
+class AlertsOut(BaseModel):
+    """A page of alerts, newest first. `seq`: where the stream must go on so that nothing is missed."""
+
+    alerts: list[AlertOut]
+    next: str | None
+    seq: int
+
+
+class StepOut(BaseModel):
+    """One transition; `alert` is what the alert then was."""
+
+    seq: int
+    kind: TransitionKind
+    at: int
+    by: str
+    comment: str
+    alert: dict[str, Any] | None
+
+
+class TrailOut(BaseModel):
+    """All that happened to an alert, oldest first."""
+
+    trail: list[StepOut]
+
+
+class ActedOut(BaseModel):
+    """What an action led to: the transition's kind, and the alert after it."""
+
+    kind: TransitionKind
+    at: int
+    alert: AlertOut
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Plain(_Body):
+    """An action, with a comment if there is something to say."""
+
+    comment: Remark = ""
+
+
+class Comment(_Body):
+    """A comment."""
+
+    comment: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
+
+
+class Shelve(_Body):
+    """Shelve for so many seconds: a minute to a week."""
+
+    seconds: int = Field(ge=60, le=_WEEK_S)
+    comment: Remark = ""
+
+
+class Assign(_Body):
+    """Assign to somebody; empty: to nobody."""
+
+    to: str = Field(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")
+    comment: Remark = ""
+
+
+@router.get("")
+async def alerts(
+    ctx: Ctx,
+    _: Viewer,
+    state: Wanted = "active",
+    site: Annotated[str, Query(max_length=64)] = "",
+    severity: Severity | None = None,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> AlertsOut:
+    """The alerts, newest first. active: the condition holds; open: it does, or nobody acknowledged it yet."""
+    place = known_site(ctx.collector.region(), site) if site else None
+    try:
+        return await to_thread.run_sync(
+            _page, ctx.collector.state, state, place, severity, limit, cursor or None
+        )
+    except (ValueError, OverflowError):
+        raise Refusal(
+            400, "this cursor is none of ours", "cursor", "give `next` of the page before"
+        ) from None
+
+
+def _page(
+    state: State, wanted: Wanted, site: str | None, severity: str | None, limit: int, cursor: str | None
+) -> AlertsOut:
+    # Before the alerts: what changes between the two is told twice rather than never.
+    _, seq = state.outbox_bounds()
+    rows = state.alerts(wanted, site, severity, limit + 1, cursor)
+    following = rows[limit - 1].key if len(rows) > limit else None
+    return AlertsOut(alerts=[_alert(row) for row in rows[:limit]], next=following, seq=seq)
+
+
+@router.get("/{id}")
+async def alert(ctx: Ctx, _: Viewer, id: AlertId) -> AlertOut:  # noqa: A002 (the name in the address)
+    """One alert."""
+    return _alert(await _known(ctx, id))
+
+
+@router.get("/{id}/trail")
+async def trail(ctx: Ctx, _: Viewer, id: AlertId) -> TrailOut:  # noqa: A002
+    """All that happened to the alert, oldest first."""
+    rows = await to_thread.run_sync(ctx.collector.state.trail, id)
+    if not rows:
+        await _known(ctx, id)
+    return TrailOut(trail=[StepOut.model_validate(row.body()) for row in rows])
+
+
+@router.post("/{id}/ack")
+async def ack(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOut:  # noqa: A002
+    """Acknowledge: somebody has seen it and sees to it."""
+    return await _act(ctx, who, id, "ack", body.comment)
+
+
+@router.post("/{id}/unack")
+async def unack(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOut:  # noqa: A002
+    """Take the acknowledgement back."""
+    return await _act(ctx, who, id, "unack", body.comment)
+
+
+@router.post("/{id}/shelve")
+async def shelve(ctx: Ctx, who: Operator, id: AlertId, body: Shelve) -> ActedOut:  # noqa: A002
+    """Put it aside for a time; it comes back by itself."""
+    return await _act(ctx, who, id, "shelve", body.comment, {"seconds": body.seconds})
+
+
+@router.post("/{id}/unshelve")
+async def unshelve(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOut:  # noqa: A002
+    """Take it back from the shelf."""
+    return await _act(ctx, who, id, "unshelve", body.comment)
+
+
+@router.post("/{id}/comment")
+async def comment(ctx: Ctx, who: Operator, id: AlertId, body: Comment) -> ActedOut:  # noqa: A002
+    """Leave a comment in its trail."""
+    return await _act(ctx, who, id, "comment", body.comment)
+
+
+@router.post("/{id}/assign")
+async def assign(ctx: Ctx, who: Operator, id: AlertId, body: Assign) -> ActedOut:  # noqa: A002
+    """Give it to somebody."""
+    return await _act(ctx, who, id, "assign", body.comment, {"to": body.to})
+
+
+async def _act(
+    ctx: Context, who: Caller, alert_id: str, name: str, remark: str, args: dict[str, object] | None = None
+) -> ActedOut:
+    await _known(ctx, alert_id)
+    action = Action(uuid.uuid4().hex, name, alert_id, who.principal.name, remark, args)
+    done = await ctx.collector.act(action)
+    if done.kind == "refused" or done.alert is None:
+        why = done.comment or f"the alert takes no {name} now"
+        raise Refusal(409, why, f"alerts/{alert_id}", "look at the alert's state and trail")
+    row = await _known(ctx, alert_id)
+    return ActedOut(kind=done.kind, at=done.at // _MS, alert=_alert(AlertRow(done.alert, row.summary)))
+
+
+async def _known(ctx: Context, alert_id: str) -> AlertRow:
+    row = await to_thread.run_sync(ctx.collector.state.alert, alert_id)
+    if row is None:
+        raise Refusal(404, "there is no such alert", f"alerts/{alert_id}", "the alerts are at /api/v1/alerts")
+    return row
+
+
+def _alert(row: AlertRow) -> AlertOut:
+    return AlertOut.model_validate(row.body())
+
+
+def event_of(row: OutboxRow) -> dict[str, object]:
+    """An outbox row as the stream tells it; `at` in epoch ms."""
+    return {
+        "seq": row.seq,
+        "kind": row.change,
+        "at": row.at // _MS,
+        "by": row.by,
+        "comment": row.comment,
+        "alert": row.body,
+    }

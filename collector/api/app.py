@@ -1,0 +1,47 @@
+"""The FastAPI application: the routes, the errors, the guard and the page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from collector.api import alerts, errors, inventory, ops, series, session, stream
+from collector.api.collector import Collector
+from collector.api.context import Context, Pace
+from collector.api.guard import Guard
+from collector.api.hub import Hub
+
+ROUTERS = (session.router, inventory.router, series.router, alerts.router, stream.router, ops.router)
+STATIC = Path(__file__).parent / "static"
+
+
+def create_app(
+    collector: Collector, hub: Hub, *, clock: Callable[[], int] = time.time_ns, pace: Pace | None = None
+) -> FastAPI:
+    """The API and the page over a running collector. `clock` gives epoch ns."""
+    app = FastAPI(
+        title="nagari",
+        summary="Collector and command-centre backend for a regency on fibre",
+        version="1",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # its page loads from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context = Context(collector, hub, clock, pace or Pace())
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/", _page, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Guard)
+    return app
+
+
+async def _page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

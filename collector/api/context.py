@@ -1,0 +1,45 @@
+"""What every route works with: kept on the application, handed to the routes as a dependency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from collector.api.collector import Collector
+from collector.api.hub import Hub
+from collector.api.lockout import Lockout
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The stream's rhythm, in seconds: stats, readings, heart-beat, re-check of the caller, longest stall."""
+
+    stats: float = 2.0
+    reading: float = 1.0
+    beat: float = 15.0
+    check: float = 60.0
+    stall: float = 10.0
+
+
+@dataclass(slots=True)
+class Context:
+    """The running collector, the hub, a clock (epoch ns), the pace and the memory of failed sign-ins."""
+
+    collector: Collector
+    hub: Hub
+    clock: Callable[[], int]
+    pace: Pace = Pace()
+    lockout: Lockout = field(default_factory=Lockout)
+
+
+def context(request: Request) -> Context:
+    """The application's context."""
+    found = request.app.state.context
+    assert isinstance(found, Context)
+    return found
+
+
+Ctx = Annotated[Context, Depends(context)]

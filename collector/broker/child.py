@@ -1,0 +1,56 @@
+"""Child processes that never outlive their parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_GRACE_S = 5.0
+
+
+def spawn(
+    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a command that gets SIGTERM when this process dies, however it dies. Its output goes to `log`.
+
+    Call it from the main thread: the kernel watches the thread, not the process. Ctrl-C at the terminal is
+    for the parent alone, which ends its children in order.
+    """
+    parent = os.getpid()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def die_with_parent() -> None:
+        os.setpgid(0, 0)
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:  # it died before the kernel was told
+                os._exit(1)
+
+    with log.open("ab") as out:
+        return subprocess.Popen(  # noqa: S603 (our own command lines)
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=None if env is None else {**os.environ, **env},
+            cwd=cwd,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (nothing in it takes a lock)
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, a few seconds of grace, then SIGKILL."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

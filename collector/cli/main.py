@@ -1,0 +1,60 @@
+"""The commands, and what a person sees when something is wrong: one sentence each, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+import typer
+
+from collector.cli import agent, alerts, doctor, load, rejects, rules, serve, token, watch
+from devices.problems import Problem, Problems
+
+MISTAKE = 2
+"""The exit code for what a person can mend."""
+
+app = typer.Typer(
+    name="nagari",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Collector and command centre for a regency's fibre network: from the device to the operator.",
+    epilog="A first look: `nagari demo`. Each command explains itself: `nagari COMMAND --help`.",
+)
+for module in (serve, agent, watch, alerts, rejects, token, rules, doctor, load):
+    module.add(app)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 well, 1 the answer is no (doctor, load), 2 a mistake to mend."""
+    try:
+        app()
+    except Problems as problems:
+        _complain(problems.problems)
+    except ExceptionGroup as group:
+        ours, others = group.split(Problems)
+        if ours is None or others is not None:
+            raise
+        _complain(problem for each in _leaves(ours) for problem in each.problems)
+    except BrokenPipeError:  # `nagari alerts | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _complain(problems: Iterable[Problem]) -> NoReturn:
+    for problem in problems:
+        typer.echo(f"nagari: {problem}", err=True)
+    sys.exit(MISTAKE)
+
+
+def _leaves(group: ExceptionGroup[Problems]) -> Iterator[Problems]:
+    for each in group.exceptions:
+        if isinstance(each, ExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each

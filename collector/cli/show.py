@@ -1,0 +1,82 @@
+"""How things look in a terminal: a shape beside every colour, so that nobody needs to tell red from green."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+SEVERITY: Mapping[str, tuple[str, str]] = {
+    "critical": ("◆", "bold red"),
+    "major": ("▲", "dark_orange"),
+    "minor": ("■", "yellow"),
+    "warning": ("●", "cyan"),
+}
+STATUS: Mapping[str, tuple[str, str]] = {
+    "ok": ("✓", "green"),
+    "warning": ("▲", "yellow"),
+    "bad": ("✗", "bold red"),
+}
+CLEARED = ("✓", "green")
+_PROSE = {
+    "what",
+    "why",
+    "begins with",
+    "topic",
+    "of",
+    "when",
+    "state",
+}  # may take several lines; ids never do
+
+
+def console() -> Console:
+    """Where output goes. Colours and width follow the terminal, or its absence."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def mark(name: str, looks: Mapping[str, tuple[str, str]]) -> Text:
+    """Shape and word in the colour of `name`; a name that is not known is shown plainly."""
+    shape, style = looks.get(name, ("·", ""))
+    return Text(f"{shape} {name}", style)
+
+
+def print_json(found: object) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing: str) -> None:
+    """A table, or `nothing` when it has no rows."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column not in _PROSE)
+    for row in rows:
+        table.add_row(*row)
+    out = console()
+    out.print(table if table.row_count else nothing)
+
+
+def when(ms: int | None) -> str:
+    """Epoch milliseconds in this machine's time."""
+    if ms is None:
+        return ""
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def summary(alert: Mapping[str, Any], lang: str) -> str:
+    """An alert's summary in the language, else in any."""
+    said = alert.get("summary") or ""
+    if isinstance(said, Mapping):
+        return str(said.get(lang) or next(iter(said.values()), ""))
+    return str(said)
+
+
+def plain(text: str) -> str:
+    """Text from outside, with control characters made visible: a topic cannot steer the terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,0 +1,112 @@
+"""The whole examination, in the order in which a person would mend what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from collector.alarms.rules import parse_rules
+from collector.core.config import Config, Mqtt, load
+from collector.doctor import machine, mosquitto
+from collector.doctor.findings import Finding
+from collector.doctor.probe import Wanted, probe
+from collector.doctor.wire import Account
+from devices import region
+from devices.problems import Problem, Problems
+from devices.secretfile import read_secret
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to look at. `username` and `password_file`: the doctor's own account at the broker."""
+
+    config: Path
+    mosquitto_conf: Path | None = None
+    username: str | None = None
+    password_file: Path | None = None
+
+
+def examine(order: Order) -> Iterator[Finding]:
+    """Every finding, as soon as it is there. Never raises for what is wrong: that is a finding."""
+    try:
+        config = load(order.config)
+    except Problems as problems:
+        yield from _bad("settings", problems)
+        return
+    yield Finding("ok", "settings", f"{order.config} reads well")
+    yield from _region(config)
+    yield from machine.disk(config)
+    yield machine.clock()
+    if order.mosquitto_conf:
+        yield from _conf(order.mosquitto_conf, config.mqtt)
+    yield from _broker(config.mqtt, order)
+
+
+def account(mqtt: Mqtt, username: str | None = None, password_file: Path | None = None) -> Account:
+    """The account of the settings, or another at the same broker. Raises Problems."""
+    file = password_file if username else mqtt.password_file
+    try:
+        tls = _tls(mqtt) if mqtt.tls else None
+    except OSError as error:
+        raise Problems.one("mqtt.ca, cert, key", f"cannot be used ({error})", "name PEM files") from None
+    return Account(mqtt.host, mqtt.port, username or mqtt.username, read_secret(file) if file else None, tls)
+
+
+def _bad(check: str, problems: Problems) -> list[Finding]:
+    return [Finding("bad", check, f"{each.where}: {each.what}", each.mend) for each in problems.problems]
+
+
+def _told(check: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except Problems as problems:
+        return _bad(check, problems)
+
+
+def _region(config: Config) -> list[Finding]:
+    def look() -> list[Finding]:
+        found = region.load(region.read_folder(config.region.dir), str(config.region.dir))
+        what = (
+            f"{found.name}: {len(found.sites)} sites, {len(found.devices)} devices, {len(found.links)} links"
+        )
+        findings = [Finding("ok", "region", what)]
+        return findings + _told("rules", lambda: _rules(found, config.region.dir))
+
+    return _told("region", look)
+
+
+def _rules(found: region.Region, root: Path) -> list[Finding]:
+    try:
+        rules = parse_rules(found.rules, found)
+    except Problems as problems:
+        raise Problems(
+            Problem(f"{root}/{each.where}", each.what, each.mend) for each in problems.problems
+        ) from None
+    if not rules.rules:
+        return [
+            Finding("warning", "rules", "there are none: nothing will ever be alarmed", "add rules/*.toml")
+        ]
+    return [Finding("ok", "rules", f"{len(rules.rules)} rules")]
+
+
+def _conf(file: Path, mqtt: Mqtt) -> list[Finding]:
+    return _told("mosquitto.conf", lambda: mosquitto.judge(mosquitto.read(file), mqtt.session_expiry))
+
+
+def _broker(mqtt: Mqtt, order: Order) -> list[Finding]:
+    def look() -> list[Finding]:
+        who = account(mqtt, order.username, order.password_file)
+        return asyncio.run(probe(who, Wanted(int(mqtt.session_expiry), mqtt.receive_max)))
+
+    return _told("broker credentials", look)
+
+
+def _tls(mqtt: Mqtt) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(mqtt.ca) if mqtt.ca else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if mqtt.cert:
+        context.load_cert_chain(mqtt.cert, mqtt.key)
+    return context

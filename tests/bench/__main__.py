@@ -1,0 +1,45 @@
+"""All figures: `make bench` prints a table and writes JSON. Name benches to run only those: `… throughput store`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+
+BENCHES = ("throughput", "latency", "demo", "kill", "store", "engine", "storm", "day")
+GOALS = {
+    "throughput.ratio_to_ceiling": ">= 0.9",
+    "throughput.cpu_us_per_message": "<= 20",
+    "throughput.lost": "0",
+    "latency.alert_p99_ms": "<= 200",
+    "demo.first_reading_s": "<= 5",
+    "demo.idle_mb": "<= 300",
+    "kill.missing_acknowledged": "0",
+    "kill.transitions_missing": "0",
+    "kill.transitions_doubled": "0",
+    "kill.worst_recovery_s": "< 10",
+    "store.chart_day_raw_ms": "<= 100",
+}
+OUT = Path("bench.json")
+
+
+def main() -> None:
+    """Run them one after the other, then print the table."""
+    figures: dict[str, object] = {}
+    for name in sys.argv[1:] or BENCHES:
+        print(f"{name} …", flush=True)
+        begun = time.monotonic()
+        figures |= importlib.import_module(f"tests.bench.bench_{name}").run()
+        print(f"  took {time.monotonic() - begun:.0f} s", flush=True)
+    OUT.write_text(json.dumps(figures, indent=2) + "\n")
+    print(f"\n| figure | measured | wanted |\n|---|---:|---:|")
+    for figure, value in figures.items():
+        shown = f"{value:,}" if isinstance(value, int | float) else value
+        print(f"| {figure} | {shown} | {GOALS.get(figure, '')} |")
+    print(f"\n(also in {OUT})")
+
+
+if __name__ == "__main__":
+    main()
