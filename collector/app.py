@@ -8,8 +8,9 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -84,7 +85,7 @@ class App:
         self.table = SeriesTable()
         self.store = open_store(config.store.url, data, self.table, config.store.memory)
         self.snapshots = Snapshots(data / "snapshots")
-        self.decoder = Decoder(self.table, lambda: self.versions.current[0], config.limits.unclaimed_series)
+        self.decoder = Decoder(self.table, lambda: self.versions.inventory, config.limits.unclaimed_series)
         reserve = Reserve(data / "reserve", config.data.reserve)
         self.journal = Journal(
             data / "journal",
@@ -101,59 +102,81 @@ class App:
         self.hub = Hub()
         self.consumers = [Consumer(channel, self.state) for channel in _channels(config)]
         self._loop: asyncio.AbstractEventLoop
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, group: asyncio.TaskGroup, ready: asyncio.Event) -> None:
-        """Open the journal, listen, follow, serve."""
+        """Open the journal, listen, serve; then the followers take up where they stood. Raises Problems."""
         self._loop = asyncio.get_running_loop()
-        names = [consumer.channel.name for consumer in self.consumers]
-        self.state.keep_consumers(names)
-        for name in names:  # before alarming starts: it is told of everything from here on
-            self.state.consumer(name)
-        ledger = self.store.ledger()
-        at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
-        self.journal.open(at_least, ledger.messages if ledger else 0)
-        clock = Clock(self.journal.stamp)
-        self.recorder = Recorder(self.journal, clock.now, self.journal.stamp or clock.now())
-        unacked = self.config.limits.unacked_bytes
-        self.session = Session(
-            self.config.mqtt, FILTERS, self.journal.append, self.recorder, clock.now, unacked_bytes=unacked
-        )
-        parts = self._parts()
-        self.collector = RunningCollector(parts)
-        self.watch = SelfWatch(parts, self.collector, clock)
-        self.server = _Server(self._http())
-        if self.journal.messages == 0 and at_least == 0:
-            self._record_region()
-        await asyncio.to_thread(self.storing.recover)
-        self._tasks = [group.create_task(self.session.run(), name="session")]
-        await asyncio.to_thread(self.alarming.recover)
+        self._register_consumers()
+        self._open_journal()
+        http = self._spawn(group, self.server.serve(), "http")
+        self._spawn(group, self.session.run(), "session")
+        await self._serving(http)
+        await asyncio.gather(*map(asyncio.to_thread, (self.storing.recover, self.alarming.recover)))
         if self.alarming.region != self.versions.current[0].hash:
             self._record_region()
         self.storing.thread.start()
         self.alarming.thread.start()
-        self._tasks += [
-            group.create_task(self.server.serve(), name="http"),
-            group.create_task(self.watch.run(), name="selfwatch"),
-            group.create_task(self._housekeeping(), name="housekeeping"),
-            *(group.create_task(consumer.run(), name=consumer.channel.name) for consumer in self.consumers),
-        ]
-        while not (self.server.started and self.session.subscribed):
-            if self.server.should_exit:
-                raise Problems.one(
-                    "http.listen",
-                    f"{self.config.http.listen} is taken",
-                    "stop the other program or choose another port",
-                )
-            await asyncio.sleep(0.02)
-            if (
-                self.server.started
-                and not ready.is_set()
-                and self.session.connects == 0
-                and self.session.status != "not connected yet"
-            ):
-                break  # the broker is away: the page says so, and we go on trying
+        self._spawn(group, self.watch.run(), "selfwatch")
+        self._spawn(group, self._housekeeping(), "housekeeping")
+        for consumer in self.consumers:
+            self._spawn(group, consumer.run(), consumer.channel.name)
+        await (
+            self.session.tried.wait()
+        )  # subscribed; or the broker is away, the page says so, and we go on trying
         ready.set()
+
+    def _register_consumers(self) -> None:
+        """Before alarming starts: they are told of everything from here on."""
+        names = [consumer.channel.name for consumer in self.consumers]
+        self.state.keep_consumers(names)
+        for name in names:
+            self.state.consumer(name)
+
+    def _open_journal(self) -> None:
+        ledger = self.store.ledger()
+        at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
+        self.journal.open(at_least, ledger.messages if ledger else 0)
+        fresh = self.journal.stamp == 0
+        self._clock = Clock(self.journal.stamp)
+        self.recorder = Recorder(self.journal, self._now, self.journal.stamp or self._clock.now())
+        unacked = self.config.limits.unacked_bytes
+        self.session = Session(
+            self.config.mqtt,
+            FILTERS,
+            self.journal.append,
+            self.recorder,
+            self._now,
+            unacked_bytes=unacked,
+        )
+        parts = self._parts()
+        self.collector = RunningCollector(parts)
+        self.watch = SelfWatch(parts, self.collector)
+        self.server = _Server(self._http())
+        if fresh:
+            self._record_region()
+
+    def _now(self) -> int:
+        """The stamp of what is received now; after a leap of the clock the journal hears of the gap first."""
+        now = self._clock.now()
+        if leap := self._clock.leap():
+            log.warning("the machine's clock leapt %.1f s ahead", leap / 1e9)
+            self.recorder.leapt(leap, now)
+        return now
+
+    def _spawn(
+        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str
+    ) -> asyncio.Task[None]:
+        task = group.create_task(work, name=name)
+        self._tasks[name] = task
+        return task
+
+    async def _serving(self, http: asyncio.Task[None]) -> None:
+        while not self.server.started:
+            if http.done():
+                what = f"{self.config.http.listen} is taken or not ours"
+                raise Problems.one("http.listen", what, "stop the other program or choose another port")
+            await asyncio.sleep(0.01)
 
     def _parts(self) -> Parts:
         return Parts(
@@ -173,18 +196,19 @@ class App:
         )
 
     async def stop(self) -> None:
-        """In the other order: no new messages, what is durable acknowledged, followers committed."""
+        """In the other order: no new messages, what was read is durable, followers committed."""
         self.hub.close()
-        self.server.should_exit = True
-        session, http, *others = self._tasks
-        for task in (session, *others):
-            task.cancel()
-        await asyncio.wait({session, *others})
-        await asyncio.to_thread(self.journal.close)
-        await asyncio.to_thread(self.alarming.stop)
-        await asyncio.to_thread(self.storing.stop)
-        await asyncio.wait({http}, timeout=LAST_CALL)
-        http.cancel()
+        http = self._tasks.pop("http", None)
+        if self._tasks:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.wait(self._tasks.values())
+        for close in (self.journal.close, self.alarming.stop, self.storing.stop):
+            await asyncio.to_thread(close)
+        if http is not None:
+            self.server.should_exit = True
+            await asyncio.wait({http}, timeout=LAST_CALL)
+            http.cancel()
         self.store.close()
         self.state.close()
 

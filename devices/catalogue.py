@@ -13,6 +13,9 @@ from devices.model import Kind, Metric
 CLOCK_WRONG: Final = "clock_wrong"
 """Of every device: 1 while the collector finds its clock wrong. Watched by rules, not sent by devices."""
 
+COLLECTOR: Final = "collector"
+"""Kind and id of the device that is the collector itself: nobody else speaks for it."""
+
 
 def _kind(
     name: str,
@@ -101,7 +104,7 @@ _HOST = _kind(
     Metric("tx_bps", "bit/s", low=0, resolution=1),
 )
 _COLLECTOR = _kind(
-    "collector",
+    COLLECTOR,
     0.0,  # it cannot watch its own silence: whoever watches /readyz does
     _flag("disk_full"),
     _flag("store_down"),

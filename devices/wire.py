@@ -29,7 +29,9 @@ OnAck = Callable[[int, bool], None]
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """Where the broker is and how to get in. `username` is SITE/DEVICE and `client_id` the device's id unless given.
+    """Where the broker is and how to get in.
+
+    Unless given, `username` is SITE/DEVICE, as the shipped ACL wants it, and `client_id` the device's id.
 
     `mqtts://` in the url means TLS; secrets come from files. `capacity` bounds the messages held, sent or
     not; `keep_s` is how long a message is kept after its PUBACK, to be sent again after a reconnect.
@@ -63,10 +65,7 @@ class Broker:
 
 
 def broker(options: ClientOptions, device: Device) -> Broker:
-    """Check the options and read the files they name. Raises Problems.
-
-    Unless given, the account is named as the shipped ACL wants it, SITE/DEVICE, and the client id is the device's.
-    """
+    """Check the options and read the files they name. Raises Problems."""
     parts = urlsplit(options.url)
     if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
         mend = 'write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'

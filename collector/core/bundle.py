@@ -1,15 +1,23 @@
-"""Snapshots as bytes: a JSON head and numpy columns, no pickle; what is not ours is refused in one sentence."""
+"""Snapshots as bytes: a JSON head and numpy columns, no pickle; refused in a sentence if not ours."""
 
 from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_UNREADABLE = (
+    OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, OverflowError,
+    SyntaxError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What numpy and zipfile raise over bytes that they did not write."""
 
 
 class BundleError(ValueError):
@@ -30,7 +38,7 @@ def unpack(form: str, data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArra
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             columns = {name: found[name] for name in found.files}
         head: dict[str, Any] = json.loads(columns.pop("head").tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"this is no {form}: {error}") from None
     if head.pop("form", None) != form:
         raise BundleError(f"this is no {form}")

@@ -18,7 +18,7 @@ class Clock:
     """
 
     last: int = 0
-    jumped: int = 0  # ns that the wall leapt ahead since last asked; reset by the reader
+    jumped: int = 0  # ns that the wall leapt ahead since `leap` was last asked
     _mono: int | None = None
 
     def now(self) -> int:
@@ -33,3 +33,8 @@ class Clock:
         self._mono = mono
         self.last = max(wall, self.last + max(1, passed // 2))
         return self.last
+
+    def leap(self) -> int:
+        """How far (ns) the wall has leapt ahead since this was last asked."""
+        leap, self.jumped = self.jumped, 0
+        return leap

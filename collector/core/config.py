@@ -104,7 +104,7 @@ class Http(_Section):
     @classmethod
     def _listen(cls, value: str) -> str:
         if not 0 < int(value.rsplit(":", 1)[1]) < 65536:
-            raise ValueError(f"{value!r} has no port from 1 to 65535; write it like \"127.0.0.1:8080\"")
+            raise ValueError(f'{value!r} has no port from 1 to 65535; write it like "127.0.0.1:8080"')
         return value
 
     @property
@@ -177,7 +177,7 @@ class Config(_Section):
 
 
 def load(file: Path, env: Mapping[str, str] = os.environ) -> Config:
-    """Read the file, let NAGARI_SECTION__KEY override, check it all. Raises Problems with every error at once.
+    """Read the file, let NAGARI_SECTION__KEY override, check all. Raises Problems with every error at once.
 
     Relative paths count from the file's folder.
     """

@@ -62,7 +62,7 @@ class Batch:
     payloads: list[bytes]
     stamps: I64  # epoch ns, strictly rising
     offsets: I64
-    messages: int  # messages ever journaled up to `end`; more than are here when some were lost in between
+    messages: int  # ever journaled up to `end`, with those lost in between; -1: not known at this place
     size: int = 0  # bytes it takes in memory, about
     shared: object = None  # what the first follower made of it, for the others
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -18,22 +18,24 @@ from collector.core.bundle import BundleError, pack, unpack
 from collector.core.readings import SeriesKey, SeriesTable
 from collector.core.records import Action, Batch, RecordKind
 from collector.followers.script import Clock, Control, Rows, Scene, Sign, one_row, scenes
-from collector.followers.versions import COLLECTOR, Versions
+from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal
 from collector.state import State
 from collector.state.outbox import OutboxRow
 from collector.state.snapshots import Snapshots
-from devices.catalogue import CLOCK_WRONG
+from devices.catalogue import CLOCK_WRONG, COLLECTOR
 from devices.region import Region
 
 log = logging.getLogger(__name__)
 NAME = "alarming"
 COMMIT_SECONDS = 1.0
-"""Without transitions the cursor is committed this often: what lies behind it is only read again, silently."""
+"""Without transitions the cursor is committed this often: what lies behind it is read again, silently."""
 SNAPSHOT_MESSAGES = 200_000
 SNAPSHOT_SECONDS = 60.0
+LONG_WAY = 20_000
+"""After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
 RETRY = 0.5
 _FORM = "nagari-alarming-1"
 
@@ -52,12 +54,15 @@ class Alarming:
         snapshots: Snapshots,
         versions: Versions,
         committed: Callable[[list[OutboxRow]], None],
+        *,
+        snapshot_messages: int = SNAPSHOT_MESSAGES,
     ) -> None:
         self._journal = journal
         self._state = state
         self._decoder = decoder
         self._table = table
         self._snapshots = snapshots
+        self._snapshot_messages = snapshot_messages
         self._versions = versions
         self._committed = committed
         self._stop = threading.Event()
@@ -90,6 +95,7 @@ class Alarming:
     def expect(self, action: str) -> Answer:
         """The transition that an action will cause, committed; ask before the action is journaled."""
         answer: Answer = Future()
+        answer.set_running_or_notify_cancel()  # whoever gives up waiting cannot trip this thread
         self._answers[action] = answer
         return answer
 
@@ -112,11 +118,13 @@ class Alarming:
         """State as it was when the cursor was committed."""
         goal = self._state.cursor()
         self.cursor = self._restore(goal)
-        while self.cursor < goal and (batch := self._journal.read(self.cursor, goal)):
+        while self.cursor < goal and (batch := self._journal.read(self.cursor, goal)) is not None:
             self._play(batch)
         self._engine.drain()
-        self.cursor = max(self.cursor, goal)
+        self.cursor = self._committed_cursor = max(self.cursor, goal)
         self._saved = (self._messages, time.monotonic())
+        if self._messages >= LONG_WAY:
+            self._save()
 
     def _restore(self, goal: int) -> int:
         found = self._snapshots.newest(NAME, goal)
@@ -152,7 +160,8 @@ class Alarming:
                 self._play(batch)
             transitions = self._engine.drain()
             if transitions or (self._behind() and time.monotonic() - committed >= COMMIT_SECONDS):
-                self._commit(transitions)
+                if not self._commit(transitions):
+                    return  # stopped meanwhile: the cursor must not pass what was not committed
                 committed = time.monotonic()
             if batch is None:
                 self._journal.wait(self.cursor, 0.5)
@@ -169,11 +178,7 @@ class Alarming:
                 rows = self._state.commit(self.cursor, transitions, self._summary)
                 break
             except sqlite3.OperationalError as error:
-                if self.status == "ok":
-                    log.error("alarming: state.db: %s; it is tried again until it works", error)
-                self.status = f"state.db: {error}"
-                if "full" in str(error):
-                    self._journal.disk_full()
+                self._held_up(str(error))
                 if self._stop.wait(RETRY):
                     return False
         self.status = "ok"
@@ -183,13 +188,20 @@ class Alarming:
             self._committed(rows)
         for transition in transitions:
             answer = self._answers.pop(transition.action, None) if transition.action else None
-            if answer and not answer.done():
+            if answer:
                 answer.set_result(transition)
         messages, saved_at = self._saved
         due = time.monotonic() - saved_at >= SNAPSHOT_SECONDS
-        if self._messages - messages >= SNAPSHOT_MESSAGES or due:
+        if self._messages - messages >= self._snapshot_messages or due:
             self._save()
         return True
+
+    def _held_up(self, why: str) -> None:
+        if self.status == "ok":
+            log.error("alarming: state.db: %s; it is tried again until it works", why)
+        self.status = f"state.db: {why}"
+        if "full" in why:
+            self._journal.disk_full()
 
     def _play(self, batch: Batch) -> None:
         found = self._decoder.shared(batch)

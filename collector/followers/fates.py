@@ -1,4 +1,4 @@
-"""What became of each message of a batch: the accounts, and which rows are new. Pure but for one question to the store."""
+"""What became of each message of a batch, and which rows are new. Pure but for one question to the store."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def judge(batch: Batch, found: Decoded, dated: Dated, find: Find) -> Fates:
 
 
 def _first_journaled(dated: Dated, find: Find) -> tuple[Bools, int]:
-    """Which rows are new, where some may be known: the first journaled wins. And how many known ones differ."""
+    """Which rows are new, where some may be known (the first journaled wins); how many known ones differ."""
     rows, new = dated.readings, dated.newer.copy()
     asked = np.flatnonzero(~new)
     there, values = find(rows.series[asked], rows.time[asked])

@@ -1,4 +1,4 @@
-"""Of every series its newest value, in memory: what a page shows first, and what makes a reading certainly new."""
+"""Of every series its newest value, in memory: what a page shows first."""
 
 from __future__ import annotations
 

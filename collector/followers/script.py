@@ -1,4 +1,4 @@
-"""The order of things in a batch, as the alarm engine must hear them: readings in stretches, all else between."""
+"""The order of things in a batch, as the engine must hear them: readings in stretches, all else between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from collector.core.readings import I64, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, RecordKind
 from collector.ingest.dating import Dated
-from collector.ingest.decode import REFUSED, Decoded
+from collector.ingest.decode import Decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ Scene = Rows | Control | Sign | Clock
 def scenes(
     batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
 ) -> Iterator[Scene]:
-    """What the batch says, in the journal's order. `offline` are devices whose next readings mean they are back."""
+    """What the batch says, in the journal's order. `offline`: devices that a message would bring back."""
     between = sorted(_between(batch, found, dated, table, offline), key=lambda scene: scene.offset)
     offsets = batch.offsets[found.record[dated.message]]
     if not between:
@@ -101,21 +101,24 @@ def _between(
     for message, wrong in dated.clock:
         key, stamp, offset = place(message)
         yield Clock(key, wrong, stamp, offset)
-    if offline:
-        yield from _returned(found, table, offline, place)
-
-
-def _returned(found: Decoded, table: SeriesTable, offline: set[SeriesKey], place: Any) -> Iterator[Sign]:
-    """Readings after `offline` mean online."""
-    numbers = [number for key in offline if (number := table.find(key)) is not None]
-    back = np.isin(found.device, numbers) & ~found.retained & (found.device != REFUSED)
-    states = {message for message, _ in found.states}
-    seen: set[SeriesKey] = set()
-    for message in np.flatnonzero(back).tolist():
-        key, stamp, offset = place(message)
-        if message not in states and key not in seen:
-            seen.add(key)
+    if offline or found.states:
+        for message in _returned(found, dated, table, offline):
+            key, stamp, offset = place(message)
             yield Sign(key, True, False, stamp, offset)
+
+
+def _returned(found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]) -> Iterator[int]:
+    """Messages after an `offline`, from before the batch or within it, that mean online."""
+    gone = {number for key in offline if (number := table.find(key)) is not None}
+    states = dict(found.states)
+    watched = gone | {int(found.device[message]) for message, online in found.states if not online}
+    for message in np.flatnonzero(np.isin(found.device, list(watched))).tolist():
+        device = int(found.device[message])
+        if message in states:
+            (gone.discard if states[message] else gone.add)(device)
+        elif device in gone and not found.retained[message] and not dated.copy[message]:
+            gone.discard(device)
+            yield message
 
 
 def one_row(table: SeriesTable, key: SeriesKey, value: float, stamp: int, offset: int) -> Rows:

@@ -30,26 +30,36 @@ AGE = 0.25
 """or after this many seconds."""
 SNAPSHOT_MESSAGES = 500_000
 SNAPSHOT_SECONDS = 60.0
+LONG_WAY = 20_000
+"""After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
 PATIENCE_FIRST, PATIENCE_MOST = 0.2, 5.0
 _FORM = "nagari-storing-1"
 T = TypeVar("T")
 
 
-class _Stopped(Exception):
+class _StoppedError(Exception):
     """Stopped while waiting for the store."""
 
 
 class Storing:
-    """Runs in a thread of its own. `ledger` is what is committed; `status` says what keeps it from going on."""
+    """Runs in a thread of its own. `ledger` is what is committed; `status` says what holds it up."""
 
     def __init__(
-        self, journal: Journal, store: Store, decoder: Decoder, table: SeriesTable, snapshots: Snapshots
+        self,
+        journal: Journal,
+        store: Store,
+        decoder: Decoder,
+        table: SeriesTable,
+        snapshots: Snapshots,
+        *,
+        snapshot_messages: int = SNAPSHOT_MESSAGES,
     ) -> None:
         self._journal = journal
         self._store = store
         self._decoder = decoder
         self._table = table
         self._snapshots = snapshots
+        self._snapshot_messages = snapshot_messages
         self._stop = threading.Event()
         self._rows: list[Readings] = []
         self._rejects: list[Reject] = []
@@ -74,7 +84,7 @@ class Storing:
         return self.ledger.cursor
 
     def recover(self) -> None:
-        """Take up where the store's ledger says; a store without one is filled anew from the journal's beginning."""
+        """Take up where the store's ledger says; a store without one is filled anew from the journal."""
         ledger = self._store.ledger()
         if ledger is None:
             log.info("storing: an empty store; it is filled from the journal")
@@ -97,17 +107,26 @@ class Storing:
             self.thread.join()
 
     def _remember(self, cursor: int) -> None:
-        """Load the newest snapshot at or before the cursor and read on from there, silently, up to the cursor."""
-        at = self._restore(cursor)
-        if at is None or at < self._journal.first:
+        """Load the newest snapshot at or before the cursor and read on from there, silently, up to it.
+
+        Without one (or where the journal does not reach back to it) the store knows the newest readings, and
+        what the journal still holds tells again which clocks are wrong and which messages would be copies.
+        """
+        at, first = self._restore(cursor), self._journal.first
+        if at is None or at < first:
             series, when, value = self._store.lasts()
-            self.lasts.seed(series, when, value)
-            self._dating.last = self.lasts.time.copy()
-            at = cursor
-        while at < cursor and (batch := self._journal.read(at, cursor)):
-            dated = self._dating.date(batch, self._decoder.decode(batch))
-            self.lasts.take(dated.readings.take(dated.newer))
-            at = batch.end
+            if first > 0:
+                self.lasts.seed(series, when, value)
+                self._dating.last = self.lasts.time.copy()
+            at = first
+        again = 0
+        while at < cursor and (batch := self._journal.read(at, cursor)) is not None:  # it may be empty
+            found = self._decoder.decode(batch)
+            dated = self._dating.date(batch, found)
+            self.lasts.take(self._flagged(dated.readings).take(dated.newer))
+            at, again = batch.end, again + len(found)
+        if again >= LONG_WAY:
+            self._save()
 
     def _restore(self, cursor: int) -> int | None:
         found = self._snapshots.newest(NAME, cursor)
@@ -115,11 +134,12 @@ class Storing:
             return None
         try:
             _, columns = unpack(_FORM, found[1])
-            self._dating = Dating.restore(self._table, columns["dating"].tobytes())
-            self.lasts = Lasts.restore(self._table, columns["lasts"].tobytes())
+            dating = Dating.restore(self._table, columns["dating"].tobytes())
+            lasts = Lasts.restore(self._table, columns["lasts"].tobytes())
         except (BundleError, KeyError) as error:
             log.warning("storing: a snapshot is not used: %s", error)
             return None
+        self._dating, self.lasts = dating, lasts
         return found[0]
 
     def _run(self) -> None:
@@ -127,7 +147,7 @@ class Storing:
             self._follow()
             self._flush()
             self._save()
-        except _Stopped:
+        except _StoppedError:
             log.warning(
                 "storing: stopped while the store refuses; it goes on from its cursor at the next start"
             )
@@ -146,6 +166,7 @@ class Storing:
             self._take(batch)
             cursor = batch.end
             self._flush_if_due()
+            self._save_if_due()
 
     def _take(self, batch: Batch) -> None:
         found = self._decoder.shared(batch)
@@ -173,9 +194,10 @@ class Storing:
         if not strange:
             return rows
         if len(strange) != self._strange_count or len(self._strange) < len(self._table):
+            numbers = list(strange)  # first: another thread's decoding may add to both
             self._strange = grown(np.zeros(0, np.bool_), len(self._table), False)  # type: ignore[assignment]
-            self._strange[list(strange)] = True
-            self._strange_count = len(strange)
+            self._strange[numbers] = True
+            self._strange_count = len(numbers)
         flagged = rows.quality | np.where(
             self._strange[rows.series], np.uint8(Quality.UNCLAIMED), np.uint8(0)
         )
@@ -197,35 +219,50 @@ class Storing:
         self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
         self.ledger = replace(self._next)
         self._rows, self._rejects, self._pending, self._since = [], [], 0, time.monotonic()
+
+    def _save_if_due(self) -> None:
+        """Only between batches, when all that was dated is committed: a snapshot must not be ahead of it."""
+        if self._next.cursor != self.ledger.cursor:
+            return
         messages, saved_at = self._saved
         due = time.monotonic() - saved_at >= SNAPSHOT_SECONDS
-        if self.ledger.messages - messages >= SNAPSHOT_MESSAGES or (due and self.ledger.messages != messages):
+        if self.ledger.messages - messages >= self._snapshot_messages or (
+            due and self.ledger.messages != messages
+        ):
             self._save()
 
     def _find(self, series: I32, times: I64) -> tuple[Bools, F64]:
         return self._patiently(lambda: self._store.find(series, times))
 
     def _patiently(self, ask: Callable[[], T]) -> T:
-        """While the store refuses, wait and ask again: the journal holds what comes meanwhile. Raises _Stopped."""
+        """While the store refuses, wait and ask again: the journal holds what comes meanwhile."""
         patience = PATIENCE_FIRST
         while True:
-            try:
-                if self._journal.full:
-                    raise StoreError("the disk is full", permanent=False)
-                answer = ask()
-                if self.status != "ok":
-                    log.warning("storing: goes on")
-                self.status = "ok"
-                return answer
-            except StoreError as error:
-                if error.permanent:
-                    raise
-                if self.status == "ok":
-                    log.error("storing: %s; it is tried again until it works", error)
-                self.status = str(error)
+            why = "the disk is full"
+            if not self._journal.full:
+                try:
+                    answer = ask()
+                except StoreError as error:
+                    if error.permanent:
+                        raise
+                    why = str(error)
+                else:
+                    self._going_on()
+                    return answer
+            self._held_up(why)
             if self._stop.wait(patience):
-                raise _Stopped
+                raise _StoppedError
             patience = min(2 * patience, PATIENCE_MOST)
+
+    def _held_up(self, why: str) -> None:
+        if self.status == "ok":
+            log.error("storing: %s; it is tried again until it works", why)
+        self.status = why
+
+    def _going_on(self) -> None:
+        if self.status != "ok":
+            log.warning("storing: goes on")
+        self.status = "ok"
 
     def _save(self) -> None:
         columns = {

@@ -11,11 +11,10 @@ from collector.alarms.rules import parse_rules
 from collector.alarms.ruleset import RuleSet
 from collector.state import State
 from devices import region as regions
+from devices.catalogue import COLLECTOR
 from devices.model import Device
+from devices.problems import Problems
 from devices.region import Region
-
-COLLECTOR = "collector"
-"""The device id under which the collector watches itself, at the centre."""
 
 Version = tuple[Region, RuleSet]
 
@@ -23,8 +22,9 @@ Version = tuple[Region, RuleSet]
 def read(files: Mapping[str, bytes], root: str = "") -> Version:
     """The inventory and the rules that the files make, with the collector itself in both. Raises Problems."""
     region = regions.load(files, root)
-    if region.centre not in region.sites:
-        return region, parse_rules(region.rules, region)
+    if COLLECTOR in region.devices:
+        what = f"the device id {COLLECTOR} is the collector's own"
+        raise Problems.one(f"{root}/devices.csv", what, "give the device another id")
     watched = region.plus(Device(region.centre, COLLECTOR, COLLECTOR))
     own = resources.files("collector.alarms") / "builtin.toml"
     rules = {f"{root}/{name}" if root else name: text for name, text in region.rules.items()}
@@ -32,12 +32,13 @@ def read(files: Mapping[str, bytes], root: str = "") -> Version:
 
 
 class Versions:
-    """The version in force for new things, and older ones out of state.db, for replay. Safe across threads."""
+    """The version in force for new things; older ones out of state.db, for replay. Safe across threads."""
 
     def __init__(self, state: State, files: Mapping[str, bytes], root: str = "") -> None:
         self._state = state
         self._lock = threading.Lock()
         self.current = read(files, root)
+        self.inventory = regions.load(files, root)  # as the folder says, without the collector
         self._cache: dict[str, Version] = {self.current[0].hash: self.current}
         state.put_region(self.current[0].hash, files)
 

@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 MAX_PAYLOAD = 256 * 1024
 """A larger payload is refused (by decode): only its first `HEAD` bytes go into the journal."""
 HEAD = 4096
+MAX_TOPIC = 1024
+"""A topic that had to be made readable is cut to so many characters: it will be refused anyhow."""
+PACE = 0.004
+"""While bytes come more often than this (s), reading rests in between: fewer, larger reads and batches."""
+_RETAIN, _DUP, _QOS0, _CUT = (int(flag) for flag in (Flag.RETAIN, Flag.DUP, Flag.QOS0, Flag.CUT))
 MESSAGE = int(RecordKind.MESSAGE)
 _PUBLISH = 3
 _PUBACK = np.array([0x40, 0x02, 0, 0], np.uint8)
@@ -25,7 +30,7 @@ Append = Callable[[Pack], None]
 
 
 class Receipt(NamedTuple):
-    """What a pack of messages is acknowledged by: its connection, packet ids, and bytes that count as unacked."""
+    """What a pack of messages is acknowledged by: its connection, packet ids, bytes that count as unacked."""
 
     connection: Connection
     ids: list[int]
@@ -33,7 +38,7 @@ class Receipt(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """An MQTT 5 connection. Hands each read's messages to `append` as one Pack whose token is this connection's.
+    """An MQTT 5 connection. Hands each read's messages to `append` as one Pack whose token is a Receipt.
 
     Acknowledges only what came over itself, in the order it came. `inbound` and `outbound` are loop times of
     the last bytes either way.
@@ -59,6 +64,7 @@ class Connection(asyncio.Protocol):
         self.inbound = self.outbound = self._loop.time()
         self.heard = now()  # epoch ns of the last bytes in
         self.paused_at: float | None = None
+        self._resting = False
         self.received = 0
         self.malformed = 0
 
@@ -93,10 +99,19 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take whole packets from what has come so far; keep the rest."""
-        self.inbound = self._loop.time()
+        last, self.inbound = self.inbound, self._loop.time()
         self.heard = now = self._now()
         data = self._rest + data if self._rest else data
         self._rest = data[self._packets(data, now) :]
+        if self.inbound - last < PACE and self.paused_at is None and self.transport:
+            self._resting = True
+            self.transport.pause_reading()
+            self._loop.call_later(PACE, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if self.paused_at is None and self.transport:
+            self.transport.resume_reading()
 
     def _packets(self, data: bytes, now: int) -> int:
         view, at = memoryview(data), 0
@@ -119,20 +134,17 @@ class Connection(asyncio.Protocol):
                 packet, length = salvaged
             at += length
             if type(packet) is publish:
-                payload, flag, number = packet.payload, 0, packet.packet_id
-                if packet.retain:
-                    flag |= Flag.RETAIN
-                if packet.duplicate:
-                    flag |= Flag.DUP
+                payload, number = packet.payload, packet.packet_id
+                flag = (_RETAIN if packet.retain else 0) | (_DUP if packet.duplicate else 0)
                 if number is None:
-                    flag |= Flag.QOS0
+                    flag |= _QOS0
                 else:
                     ids.append(number)
                 if len(payload) > MAX_PAYLOAD:
-                    payload, flag = payload[:HEAD], flag | Flag.CUT
+                    payload, flag = payload[:HEAD], flag | _CUT
                 topics.append(packet.topic)
                 payloads.append(payload)
-                flags.append(int(flag))
+                flags.append(flag)
             else:
                 if topics:
                     self._hand_over(topics, payloads, flags, ids, now)
@@ -156,7 +168,7 @@ class Connection(asyncio.Protocol):
             self.paused_at = self._loop.time()
 
     def durable(self, ids: list[int], size: int) -> float:
-        """These messages are on disk: acknowledge them. Gives the seconds that reading was paused, if it ends now."""
+        """These messages are on disk: acknowledge them. Gives how long (s) a pause was that ends now."""
         if self.transport and ids:
             acks = np.tile(_PUBACK, (len(ids), 1))
             acks[:, 2:] = np.array(ids, ">u2").view(np.uint8).reshape(-1, 2)
@@ -166,7 +178,8 @@ class Connection(asyncio.Protocol):
             return 0.0
         paused, self.paused_at = self._loop.time() - self.paused_at, None
         self.inbound = self._loop.time()
-        self.transport.resume_reading()
+        if not self._resting:
+            self.transport.resume_reading()
         return paused
 
     def _handle(self, packet: mqtt5.Packet) -> None:
@@ -199,7 +212,7 @@ class Connection(asyncio.Protocol):
 
 
 def _salvage(view: memoryview, error: BaseException) -> tuple[mqtt5.PublishPacket, int] | None:
-    """A PUBLISH that the codec cannot read, with its topic made readable, so that it can be refused and acknowledged."""
+    """A PUBLISH that the codec cannot read, its topic made readable, to be refused and acknowledged."""
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         raise error
     length, at, shift = 0, 1, 0
@@ -216,7 +229,8 @@ def _salvage(view: memoryview, error: BaseException) -> tuple[mqtt5.PublishPacke
     topic_end = at + 2 + int.from_bytes(view[at : at + 2], "big")
     if topic_end + (2 if qos else 0) > end:
         return None
-    topic = bytes(view[at + 2 : topic_end]).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    raw = bytes(view[at + 2 : min(topic_end, at + 2 + MAX_TOPIC)])
+    topic = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00")[:MAX_TOPIC]
     number = int.from_bytes(view[topic_end : topic_end + 2], "big") if qos else None
     level = mqtt5.QoS.AT_LEAST_ONCE if qos else mqtt5.QoS.AT_MOST_ONCE
     return mqtt5.PublishPacket(topic or "?", bytes(view[topic_end:end]), qos=level, packet_id=number), end

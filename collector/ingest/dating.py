@@ -49,7 +49,7 @@ class _Suspect:
 
 
 class Dating:
-    """The memory behind `date`: each series' last time, doubtful clocks, recent messages without a believed time."""
+    """The memory behind `date`: series' last times, doubtful clocks, recent messages of no believed time."""
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
@@ -67,10 +67,14 @@ class Dating:
         offset = np.where(has, found.item_ts - there, 0)
         bad = has & ((offset > AHEAD) | (found.item_ts < DAWN))
         outside = has & ~bad & (offset < -BEHIND)
-        clock = self._judge_clocks(found, received, offset, bad, outside, has)
-        copy = self._copies(batch, found, received, ~has | bad | outside)
+        believed = has
+        if found.aged:
+            believed = has.copy()
+            believed[found.aged] = False
+        clock = self._judge_clocks(found, received, offset, bad, outside, believed)
+        copy = self._copies(batch, found, received, ~believed | bad | outside)
         time = np.where(has, found.item_ts, there)
-        if len(there) != len(received) or bad.any():
+        if bad.any() or (found.item_message[1:] == found.item_message[:-1]).any():
             _by_receipt(time, found, there, bad, has)
         quality = _quality(found, offset, bad, outside)
         return self._rows(found, there, time, quality, has & ~bad, copy, clock)
@@ -133,10 +137,10 @@ class Dating:
         """Mark as `bad` also the items whose device's clock is off by the same again and again."""
         if not (self.wrong or self._suspects or bad.any() or outside.any()):
             return []
-        watched = np.fromiter(self.wrong | set(self._suspects), np.int64)
         device = found.device[found.item_message]
         live = has & ~found.retained[found.item_message]
-        odd = np.flatnonzero(live & (bad | outside | np.isin(device, watched)))
+        watched = {*self.wrong, *self._suspects, *device[live & (bad | outside)].tolist()}
+        odd = np.flatnonzero(live & np.isin(device, list(watched)))
         newest: dict[int, int] = {}  # message -> its newest item
         for item in odd.tolist():
             message = int(found.item_message[item])

@@ -1,19 +1,19 @@
-"""From the journal's messages to columns: parsed, checked, numbered; or refused with a reason, never fatal."""
+"""From the journal's messages to columns: parsed, checked, numbered; or refused with a reason."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from collector.core.readings import DEVICE, F64, I32, I64, Bools, SeriesKey, SeriesTable
 from collector.core.records import Batch, Flag, RecordKind
 from devices import topics
-from devices.catalogue import KINDS
+from devices.catalogue import COLLECTOR, KINDS
 from devices.model import Address, Suffix
 from devices.payload.native import (
+    MAX_BYTES,
     PayloadError,
     Tele,
     check_identity,
@@ -29,13 +29,15 @@ NO_TS = np.iinfo(np.int64).min
 """In place of a time: the message has none."""
 REFUSED = -1
 _MESSAGE = int(RecordKind.MESSAGE)
+_CUT = int(Flag.CUT)
+_TOO_LARGE = f"the payload has more than {MAX_BYTES} bytes"
 _MOST_TOPICS = 1_000_000
 _MOST_SHAPES = 64
 
 
 @dataclass(slots=True)
 class Decoded:
-    """A batch's messages in columns. Messages have items (one, or an array's several), items have rows (values).
+    """A batch's messages in columns: messages have items (one, or an array's several), items have rows.
 
     `item_message`, `row_item` and `row_message` index the level above, rising.
     """
@@ -54,6 +56,7 @@ class Decoded:
     signs: list[int] = field(default_factory=list)  # messages of events and acks
     nulls: list[int] = field(default_factory=list)  # messages with no reading in them
     qos0: int = 0
+    aged: list[int] = field(default_factory=list)  # items dated by `age_ms`, by no clock of the device's
 
     @property
     def row_message(self) -> I64:
@@ -64,10 +67,13 @@ class Decoded:
         return len(self.record)
 
 
-class _Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Entry:
     """What a topic means, worked out once."""
 
     address: Address
+    sent: Address  # as the topic says, perhaps by an old id of the site
+    tele: bool
     device: int
     shapes: dict[tuple[str, ...], tuple[int, ...]]  # series numbers, by the set of metrics in a payload
 
@@ -95,22 +101,20 @@ class Decoder:
         """The batch's messages, in columns."""
         self._refresh()
         work = _Work(batch)
-        entries = self._topics
-        for record, kind in enumerate(batch.kinds):
+        known, learn = self._topics.get, self._learn
+        records = zip(batch.kinds, batch.flags, batch.topics, batch.payloads, strict=True)
+        for record, (kind, flags, topic, payload) in enumerate(records):
             if kind != _MESSAGE:
                 continue
-            topic = batch.topics[record]
-            entry = entries.get(topic) or self._learn(topic)
+            entry = known(topic) or learn(topic)
             message = work.begin(record)
             try:
-                if isinstance(entry, str):
-                    raise PayloadError(entry)
-                if batch.flags[record] & Flag.CUT:
-                    raise PayloadError("the payload has more than 262144 bytes")
-                if entry.address.suffix is Suffix.TELE:
-                    self._tele(entry, parse_tele(batch.payloads[record]), work, message)
+                if isinstance(entry, str) or flags & _CUT:
+                    work.refuse(message, entry if isinstance(entry, str) else _TOO_LARGE)
+                elif entry.tele:
+                    self._tele(entry, parse_tele(payload), work, message)
                 else:
-                    self._other(entry, batch.payloads[record], work, message)
+                    self._other(entry, payload, work, message)
             except PayloadError as error:
                 work.refuse(message, error.reason)
         return work.done()
@@ -136,12 +140,14 @@ class Decoder:
 
     def _learn(self, topic: str) -> _Entry | str:
         try:
-            address = topics.parse(topic)
-            address = Address(self._region().site_id(address.site), address.device, address.suffix)
+            sent = topics.parse(topic)
+            if sent.device == COLLECTOR:
+                return f"the device id {COLLECTOR} is the collector's own; give the device another"
+            address = Address(self._region().site_id(sent.site), sent.device, sent.suffix)
             device = self._number(SeriesKey(address.site, address.device, DEVICE))
         except (topics.TopicError, PayloadError) as error:
             return str(error)
-        entry = self._topics[topic] = _Entry(address, device, {})
+        entry = self._topics[topic] = _Entry(address, sent, sent.suffix is Suffix.TELE, device, {})
         return entry
 
     def _number(self, key: SeriesKey) -> int:
@@ -151,8 +157,9 @@ class Decoder:
         if self.claims(key):
             return self._table.number(key)
         if len(self.unclaimed) >= self._cap:
-            what = f"the inventory does not know {key.device}{f' with {key.metric}' if key.metric else ''} at {key.site}"
-            raise PayloadError(f"{what}, and the cap of {self._cap} unclaimed series is reached")
+            what = f"{key.device} with {key.metric}" if key.metric else key.device
+            cap = f"the cap of {self._cap} unclaimed series is reached"
+            raise PayloadError(f"the inventory does not know {what} at {key.site}, and {cap}")
         number = self._table.number(key)
         self.unclaimed.add(number)
         return number
@@ -175,17 +182,17 @@ class Decoder:
             names = tuple(tele["values"])
             shape = entry.shapes.get(names) or self._shape(entry, names)
             if "device" in tele or "site" in tele:
-                check_identity(tele, entry.address)
+                check_identity(tele, entry.sent)
             work.item(message, tele, shape)
         work.devices[message] = entry.device
 
     def _checked(self, entry: _Entry, tele: Tele) -> tuple[int, ...]:
-        check_identity(tele, entry.address)
+        check_identity(tele, entry.sent)
         names = tuple(tele["values"])
         return entry.shapes.get(names) or self._shape(entry, names)
 
     def _other(self, entry: _Entry, payload: bytes, work: _Work, message: int) -> None:
-        address = entry.address
+        address = entry.sent
         if address.suffix is Suffix.STATE:
             work.states.append((message, parse_state(payload) == "online"))
         elif address.suffix is Suffix.EVENT:
@@ -201,6 +208,11 @@ class Decoder:
 
 class _Work:
     """The lists that become the columns."""
+
+    __slots__ = (
+        "_batch", "aged", "devices", "item_count", "item_message", "item_ms", "marked", "records", "refused",
+        "series", "signs", "states", "values",
+    )  # fmt: skip
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
@@ -219,28 +231,33 @@ class _Work:
 
     def begin(self, record: int) -> int:
         """The number of a new message, refused until its device is named."""
+        message = len(self.records)
         self.records.append(record)
         self.devices.append(REFUSED)
         self.marked.append(False)
-        return len(self.records) - 1
+        return message
 
     def refuse(self, message: int, reason: str) -> None:
         self.refused.append((message, reason))
 
     def item(self, message: int, tele: Tele, shape: tuple[int, ...]) -> None:
-        ms = tele.get("ts", -1)
-        if ms >= 0 or "seq" in tele:
+        """The readings of one time."""
+        if "ts" in tele:
+            self.item_ms.append(tele["ts"])
             self.marked[message] = True
+        else:
+            self.item_ms.append(-1)
+            if "seq" in tele:
+                self.marked[message] = True
         if "age_ms" in tele:
-            self.aged.append((len(self.item_ms), tele["age_ms"]))
+            self.aged.append((len(self.item_ms) - 1, tele["age_ms"]))
         self.item_message.append(message)
-        self.item_ms.append(ms)
         self.item_count.append(len(shape))
         self.series += shape
         self.values += tele["values"].values()
 
     def done(self) -> Decoded:
-        """The columns. A null (NaN by now: values are finite) is no reading; a message of nothing else is a sign."""
+        """The columns. A null (NaN by now: values are finite) is no reading."""
         batch = self._batch
         record = np.array(self.records, np.int64)
         device = np.array(self.devices, np.int32)
@@ -272,4 +289,5 @@ class _Work:
             self.signs,
             nulls,
             int(np.count_nonzero(flags & Flag.QOS0)),
+            [item for item, _ in self.aged],
         )

@@ -58,6 +58,13 @@ def sync_dir(folder: Path) -> None:
         os.close(fd)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, however little the disk takes at a time. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 class Files:
     """All segments of a journal, oldest first. Not thread-safe by itself; the journal guards it."""
 
@@ -70,9 +77,9 @@ class Files:
         self._at_least = 0
 
     def open(self, at_least: int = 0) -> None:
-        """Find the segments, and in the last one the end of what is whole; what is torn behind it is cut off.
+        """Find the segments, and in the last one the end of what is whole; what is torn behind is cut off.
 
-        The next segment begins no earlier than `at_least`. Raises VersionError where a newer version has written.
+        The next segment begins no earlier than `at_least`. Raises VersionError where a newer version wrote.
         """
         self._at_least = at_least
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +125,7 @@ class Files:
         path = self.folder / name(self.end)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
-            os.write(fd, header.write())
+            write_all(fd, header.write())
             os.fsync(fd)
             sync_dir(self.folder)
         except OSError:
@@ -146,18 +153,23 @@ class Files:
         segments = self.segments  # the writer replaces the list, it does not change it
         index = bisect_right([segment.base for segment in segments], cursor) - 1
         if index < 0:
-            return Batch.empty(cursor, min(segments[0].base, until), self._messages(segments))
+            return self._nothing(cursor, min(segments[0].base, until), segments)
         segment, later = segments[index], segments[index + 1 :]
         stop = min(until - segment.base, segment.size)
         position = max(cursor - segment.base, HEADER_SIZE)
         if segment.header is None or position >= stop:
             end = until if not later or until < segment.end else later[0].base
-            return Batch.empty(cursor, end, self._messages(later))
+            return self._nothing(cursor, end, later)
         found, reached = self._scan(segment, position, stop, limit)
         messages = segment.header.messages + (found.ordinal or 0) if found.ordinal is not None else None
         if reached >= stop and later and stop == segment.size:
             reached, messages = later[0].base - segment.base, self._messages(later)
         return _batch(found, cursor, segment, reached, messages)
+
+    def _nothing(self, cursor: int, end: int, later: list[Segment]) -> Batch:
+        """What is lost up to `end`; how many messages that were is known where a later segment begins."""
+        known = not later or end >= later[0].base
+        return Batch.empty(cursor, end, self._messages(later) if known else -1)
 
     def _scan(self, segment: Segment, position: int, stop: int, limit: int = CHUNK) -> tuple[Scan, int]:
         """What lies at `position`, and the position after it: always further on."""

@@ -24,17 +24,16 @@ import numpy as np
 
 from collector.core.config import Journal as Caps
 from collector.core.records import Batch, RecordKind
-from collector.ingest.files import Files, Segment
-from collector.ingest.segment import encode
+from collector.ingest.files import Files, Segment, write_all
+from collector.ingest.segment import RECORD_SIZE, encode
 
 log = logging.getLogger(__name__)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 RETRY = 0.5
 """Seconds between looks at a full disk."""
-GROUP = 0.004
-"""Seconds a busy writer waits for company before the next fsync: fewer, larger batches all the way down."""
-BUSY = 32
-"""A write of this many records makes a busy writer."""
+SPACING = 1000
+"""Stamps lie at least so far apart (ns): room for an array's readings that have no time of their own."""
+_OVERTAKING = object()
 
 
 @dataclass(slots=True)
@@ -63,12 +62,13 @@ class Reserve:
     size: int
     held: bool = False
 
-    def hold(self) -> bool:
-        """Take the room if there is half as much again; says whether it is held."""
+    def hold(self, waiting: int = 0) -> bool:
+        """Take the room if there is half as much again, and `waiting` bytes more; says whether it is held."""
         if self.held:
             return True
+        self.release()  # an earlier run may have left it: it is room, not missing room
         room = os.statvfs(self.path.parent)
-        if room.f_bavail * room.f_frsize < self.size * 3 // 2:
+        if room.f_bavail * room.f_frsize < self.size * 3 // 2 + waiting:
             return False
         try:
             fd = os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600)
@@ -138,8 +138,8 @@ class Journal:
     def open(self, at_least: int = 0, messages: int = 0) -> None:
         """Open the files and begin to write. Raises OSError, VersionError.
 
-        What followers have committed (an offset `at_least`, a count of `messages`) is never written again, even
-        where the files that held it are gone.
+        What followers have committed (an offset `at_least`, a count of `messages`) is never written again,
+        even where the files that held it are gone.
         """
         self._files.open(at_least)
         self.stamp, self.messages = self._files.stamp, max(self._files.messages, messages)
@@ -195,19 +195,22 @@ class Journal:
         return [str(damage) for damage in self._files.damage]
 
     def append(self, pack: Pack) -> None:
-        """Hand over records; `durable` is called with the pack, on the writer's thread, once they are on disk."""
+        """Hand over records; `durable` gets the pack, on the writer's thread, once they are on disk."""
         with self._wake:
             self._queue.append(pack)
-            self._wake.notify()
+            if len(self._queue) == 1:
+                self._wake.notify()
 
     def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Future[tuple[int, int]]:
         """Append a record of the collector's own; the future gets its (stamp, offset), or the OSError."""
-        written: Future[tuple[int, int]] = Future()
-        payload = json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
-        if self.failed:
-            written.set_exception(self.failed)
-        else:
-            self.append(Pack([kind], [0], [""], [payload], received, written=written))
+        pack, written = _control(kind, body, received)
+        with self._wake:
+            failed = self.failed
+            if failed is None:
+                self._queue.append(pack)
+                self._wake.notify()
+        if failed:
+            written.set_exception(failed)
         return written
 
     def read(self, cursor: int, until: int | None = None) -> Batch | None:
@@ -241,35 +244,55 @@ class Journal:
         self._ordinal = 0
 
     def _run(self) -> None:
-        last, busy = 0.0, False
-        while packs := self._next(last + GROUP if busy else 0.0):
+        while packs := self._next():
             try:
-                busy = self._write(packs) >= BUSY
-                last = time.monotonic()
+                self._write(packs)
             except OSError as error:
-                if error.errno not in FULL:
-                    self._fail(error, packs)
+                if not self._recovered(error, packs):
                     return
-                self._filled(packs)
+            except Exception as error:  # the outermost loop: a fault must show, not vanish with its thread
+                log.exception("journal: stopped by a fault")
+                self._fail(OSError(f"{type(error).__name__}: {error}"), packs)
+                return
 
-    def _next(self, not_before: float) -> list[Pack]:
+    def _recovered(self, error: OSError, packs: list[Pack]) -> bool:
+        """After a failed write: a full disk is waited out, anything else is the end."""
+        if error.errno in FULL:
+            try:
+                self._filled(packs)
+            except OSError as worse:
+                error = worse
+            else:
+                return True
+        self._fail(error, packs)
+        return False
+
+    def _next(self) -> list[Pack]:
         """What is to be written now; on a full disk the control records alone. Empty: stop."""
         while True:
             with self._wake:
                 while not (self._queue or self._stopping or self.full):
                     self._wake.wait()
-                if not self._stopping and not_before > (now := time.monotonic()):
-                    self._wake.wait_for(lambda: self._stopping, not_before - now)
-                if self.full and self._reserve.hold():
+                if self.full and self._reserve.hold(_weight(self._queue)):
                     self.full = False
                     log.warning("journal: the disk has room again; messages are taken in again")
                 packs, self._queue = self._queue, []
                 if self.full:
                     self._queue = [pack for pack in packs if not pack.control]
-                    packs = [pack for pack in packs if pack.control]
+                    packs = self._overtaking([pack for pack in packs if pack.control])
                 if packs or self._stopping:
                     return packs
             time.sleep(RETRY)
+
+    def _overtaking(self, packs: list[Pack]) -> list[Pack]:
+        """Control records that pass waiting messages: time must not move past those without a gap."""
+        packs = [pack for pack in packs if pack.token is not _OVERTAKING]
+        if not (packs and self._queue):
+            return packs
+        body: dict[str, object] = {"from": self.stamp, "why": "the disk is full"}
+        gap, _ = _control(RecordKind.GAP, body, packs[0].received)
+        gap.token = _OVERTAKING
+        return [gap, *packs]
 
     def _filled(self, packs: list[Pack]) -> None:
         """The disk is full: undo the torn write, let the reserve go, keep the packs for later."""
@@ -308,9 +331,7 @@ class Journal:
             self._begin()
             self._retain()
         batch, data, ordinal = self._encode(packs)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        write_all(self._fd, data)
         self._fsync(self._fd)
         self.fsyncs += 1
         self._ordinal = ordinal
@@ -326,13 +347,13 @@ class Journal:
         stamps = np.empty(sum(len(pack.kinds) for pack in packs), np.int64)
         last = self.stamp
         for pack in packs:
-            first, at = max(pack.received, last + 1), len(kinds)
+            first, at = max(pack.received, last + SPACING), len(kinds)
             kinds += pack.kinds
             flags += pack.flags
             topics += pack.topics
             payloads += pack.payloads
-            stamps[at : len(kinds)] = np.arange(first, first + len(kinds) - at)
-            last = first + len(kinds) - at - 1
+            stamps[at : len(kinds)] = first + SPACING * np.arange(len(kinds) - at)
+            last = first + SPACING * (len(kinds) - at - 1)
         segment = self._segment
         assert segment is not None
         assert segment.header is not None
@@ -377,7 +398,7 @@ class Journal:
             self._durable(messages)
 
     def _retain(self) -> None:
-        """Drop the oldest segments past the caps: never what alarming needs, nor by age what storing has not read."""
+        """Drop the oldest segments past the caps: never what alarming needs, nor, by age, the unread."""
         needed, read = self._retention.needed(), self._retention.read()
         while len(self._files.segments) > 2:
             oldest, second = self._files.segments[:2]
@@ -391,6 +412,20 @@ class Journal:
             self.dropped_segments += unread
             if unread:
                 log.critical("journal: %s dropped at the size cap before it was stored", oldest.path.name)
+
+
+def _control(
+    kind: RecordKind, body: dict[str, object], received: int
+) -> tuple[Pack, Future[tuple[int, int]]]:
+    payload = json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
+    written: Future[tuple[int, int]] = Future()
+    written.set_running_or_notify_cancel()  # whoever gives up waiting cannot trip the writer
+    return Pack([kind], [0], [""], [payload], received, written=written), written
+
+
+def _weight(packs: list[Pack]) -> int:
+    """Bytes that the packs will take on disk, about."""
+    return sum(len(body) + 2 * RECORD_SIZE for pack in packs for body in pack.payloads)
 
 
 def _start(batch: Batch) -> int:

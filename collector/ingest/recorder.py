@@ -22,7 +22,7 @@ class Appender(Protocol):
 
 
 class Recorder:
-    """Keeps the account of when we listened, and puts every control record in its right place. One thread's own.
+    """Keeps the account of when we listened, and puts every control record in its place. One thread's own.
 
     Begins as not listening, since `covered` (epoch ns): the last stamp of the journal.
     """
@@ -62,6 +62,13 @@ class Recorder:
         if self.since is None:
             self.lost(since, why)
             self.regained()
+
+    def leapt(self, leap: int, now: int) -> None:
+        """The machine's clock has leapt `leap` ns ahead, to `now`: nobody was silent for so long."""
+        if self.since is None:
+            self.gaps += 1
+            body: dict[str, object] = {"from": now - leap, "why": "the machine's clock leapt ahead"}
+            self._journal.control(RecordKind.GAP, body, now)
 
     def watermark(self) -> None:
         """Nothing came up to now, and we were listening."""

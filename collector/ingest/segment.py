@@ -48,7 +48,7 @@ class VersionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a segment says of itself: `base` is its offset in the journal, `messages` and `stamp` what came before."""
+    """What a segment says of itself. `base`: its offset; `messages` and `stamp`: the journal's before it."""
 
     base: int
     messages: int

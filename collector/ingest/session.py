@@ -1,4 +1,4 @@
-"""The MQTT 5 session with the broker: connected for ever, subscribed, never acknowledging what is not on disk."""
+"""The MQTT 5 session: connected for ever, subscribed, never acknowledging what is not on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collector.core.config import Mqtt
 from collector.ingest.connection import Append, Connection, Receipt
 from collector.ingest.journal import Pack
 from collector.ingest.recorder import Recorder
+from devices.problems import Problems
 from devices.secretfile import read_secret
 
 log = logging.getLogger(__name__)
@@ -21,10 +22,17 @@ CONNECT_TIMEOUT = 5.0
 RETRY_FIRST, RETRY_MOST = 0.25, 4.0
 TICK = 0.5
 IDLE = 1.0
-"""Seconds without a byte in after which we ask whether the broker is still there: now moves only on its answer."""
-_TAKEN = (mqtt5.PubAckReasonCode.SUCCESS, mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS)  # they have no order
+"""Seconds without a byte in after which we ask whether the broker is there: now moves only on its answer."""
+SILENCE = 3.0
+"""Seconds without an answer after which we do not claim to listen, though we stay connected."""
+_TAKEN = (
+    mqtt5.PubAckReasonCode.SUCCESS,
+    mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS,
+)  # they have no order
 LONG_PAUSE = 1.0
 """A pause in reading beyond this (seconds) is a gap."""
+TROUBLE = (OSError, TimeoutError, Problems)
+"""What may keep us from the broker for a while; a secret that cannot be read is among it."""
 
 
 class RefusedError(ConnectionError):
@@ -52,10 +60,13 @@ class Session:
         self._unacked_bytes = unacked_bytes
         self._connection: Connection | None = None
         self._tls = _tls(config) if config.tls else None
+        if config.password_file:
+            read_secret(config.password_file)  # refused now rather than later; read anew for each connection
+        self._keepalive = config.keepalive
         self.status = "not connected yet"
+        self.tried = asyncio.Event()  # the first attempt has had its outcome, good or bad
         self.subscribed = False
         self.connects = 0
-        self.pauses = 0
 
     async def run(self) -> None:
         """Connect, listen, and after every loss connect again: until cancelled."""
@@ -65,26 +76,42 @@ class Session:
                 connection = await self._open()
                 failures = 0
                 await self._attend(connection)
-            except (OSError, TimeoutError) as error:
+            except TROUBLE as error:
+                self.tried.set()
                 self.status = str(error) or "the broker does not answer"
                 failures += 1
                 log.warning("broker %s: %s", self._config.url, self.status)
             finally:
                 self._lost()
-            most = min(RETRY_MOST, RETRY_FIRST * 2**failures)
-            deadline = asyncio.get_running_loop().time() + random.uniform(RETRY_FIRST / 2, most)
-            while (left := deadline - asyncio.get_running_loop().time()) > 0:
-                await asyncio.sleep(min(left, TICK))
-                self._tick_gap()
+            await self._rest(backoff(failures))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait; the gap is told as it grows."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (left := deadline - loop.time()) > 0:
+            await asyncio.sleep(min(left, TICK))
+            self._recorder.cover()
 
     def durable(self, packs: list[Pack]) -> None:
-        """Acknowledge what came over the connection that is still open."""
+        """Acknowledge each message over the connection that brought it, if that is still open."""
+        at: dict[Connection, tuple[list[int], int]] = {}
         for pack in packs:
             receipt = pack.token
             assert isinstance(receipt, Receipt)
-            paused = receipt.connection.durable(receipt.ids, receipt.size)
-            if paused > LONG_PAUSE and receipt.connection is self._connection:
-                self._recorder.gap(self._now() - int(paused * 1e9), "reading was paused")
+            ids, size = at.get(receipt.connection, ([], 0))
+            at[receipt.connection] = ids + receipt.ids, size + receipt.size
+        for connection, (ids, size) in at.items():
+            paused = connection.durable(ids, size)
+            if paused and connection is self._connection and self.subscribed:
+                self._resumed(paused)
+
+    def _resumed(self, paused: float) -> None:
+        """Reading goes on after so many seconds: the gap is told before what comes now."""
+        if not self._recorder.listening:
+            self._recorder.regained()
+        elif paused > LONG_PAUSE:
+            self._recorder.gap(self._now() - int(paused * 1e9), "reading was paused")
 
     async def publish(self, topic: str, payload: bytes, expiry: float) -> None:
         """Publish with QoS 1; the broker forgets it after `expiry` seconds. Returns on its PUBACK.
@@ -132,8 +159,10 @@ class Session:
                     f"the broker refused us: {connack.reason_code.name} {connack.reason_str or ''}".strip()
                 )
             await self._subscribe(connection)
+        self._keepalive = connack.server_keep_alive or config.keepalive
         self.connects += 1
         self.subscribed = True
+        self.tried.set()
         self.status = "ok"
         self._recorder.regained()
         log.info(
@@ -153,6 +182,8 @@ class Session:
         connection.send(mqtt5.SubscribePacket(number, wanted).write())
         answer = await reply
         codes = answer.reason_codes if isinstance(answer, mqtt5.SubAckPacket) else []
+        if len(codes) != len(self._filters):
+            raise RefusedError("the broker's answer to SUBSCRIBE does not fit; is it an MQTT 5 broker?")
         for each, code in zip(self._filters, codes, strict=True):
             if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
                 raise RefusedError(f"the broker did not grant {each} at QoS 1: {code.name}; mend its ACL")
@@ -161,25 +192,31 @@ class Session:
         """Ask for signs of life; returns when the connection is lost."""
         loop = asyncio.get_running_loop()
         ping = mqtt5.PingReqPacket().write()
-        patience = 1.5 * self._config.keepalive - 2 * TICK
         asked = 0.0
         while not connection.closed.done():
             await asyncio.wait({connection.closed}, timeout=TICK)
             now = loop.time()
-            silent = now - connection.inbound
-            if connection.paused_at is None and silent > patience:
-                connection.close(f"the broker was silent for {silent:.0f} s")
-            elif connection.paused_at is not None and now - connection.paused_at > LONG_PAUSE:
-                self._recorder.lost(connection.heard, "reading was paused")
-                self._recorder.cover()
-            elif connection.paused_at is None and not self._recorder.listening:
-                self._recorder.regained()
-            due = IDLE if connection.paused_at is None else self._config.keepalive / 2
-            if min(silent if connection.paused_at is None else now - connection.outbound, now - asked) >= due:
+            self._judge(connection, now)
+            ask = connection.paused_at is None and min(now - connection.inbound, now - asked) >= IDLE
+            if ask or now - connection.outbound >= self._keepalive / 2 - TICK:
                 connection.send(ping)
                 asked = now
         self.status = connection.closed.result()
         log.warning("broker %s: %s", self._config.url, self.status)
+
+    def _judge(self, connection: Connection, now: float) -> None:
+        """Whether we listen, and whether the broker is still there. `now` is the loop's time."""
+        silent = now - connection.inbound
+        paused = 0.0 if connection.paused_at is None else now - connection.paused_at
+        if paused > LONG_PAUSE:
+            self._recorder.lost(connection.heard, "reading was paused")
+        elif not paused and silent > SILENCE:
+            self._recorder.lost(connection.heard, "the broker does not answer")
+        elif not paused and not self._recorder.listening:
+            self._recorder.regained()
+        self._recorder.cover()
+        if connection.paused_at is None and silent > max(1.5 * self._keepalive - 2 * TICK, IDLE + 2 * TICK):
+            connection.close(f"the broker was silent for {silent:.0f} s")
 
     def _lost(self) -> None:
         connection, self._connection = self._connection, None
@@ -187,16 +224,27 @@ class Session:
         if connection:
             connection.close("the session ends")
             self._recorder.lost(connection.heard, "no connection to the broker")
-        self._tick_gap()
-
-    def _tick_gap(self) -> None:
         self._recorder.cover()
 
 
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row; jittered, as a crowd must not come back at once."""
+    most = min(RETRY_MOST, RETRY_FIRST * 2 ** min(failures, 16))
+    return random.uniform(RETRY_FIRST / 2, most)  # noqa: S311 (jitter)
+
+
 def _tls(config: Mqtt) -> ssl.SSLContext:
-    """TLS 1.2 or newer; the broker's certificate is always checked. Raises OSError."""
-    context = ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
+    """TLS 1.2 or newer; the broker's certificate is always checked. Raises Problems."""
+    try:
+        context = ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
+    except OSError as error:
+        raise Problems.one("mqtt.ca", f"{config.ca}: {error}", "name a PEM file of authorities") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.cert:
-        context.load_cert_chain(config.cert, config.key)
+    try:
+        if config.cert:
+            context.load_cert_chain(config.cert, config.key)
+    except OSError as error:
+        raise Problems.one(
+            "mqtt.cert, mqtt.key", f"{config.cert}: {error}", "name PEM files of a certificate and its key"
+        ) from None
     return context

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
-from collector.core.clock import Clock
 from collector.core.records import RecordKind
 from collector.operation.parts import Parts
 from collector.operation.status import RunningCollector
 
-log = logging.getLogger(__name__)
 TICK = 1.0
 REPEAT = 30.0
 """Without a change the readings are written this often (seconds)."""
@@ -22,27 +19,23 @@ REMEMBER = 600.0
 class SelfWatch:
     """Watches the parts and writes HEALTH records. On the event loop."""
 
-    def __init__(self, parts: Parts, collector: RunningCollector, clock: Clock) -> None:
+    def __init__(self, parts: Parts, collector: RunningCollector) -> None:
         self._parts = parts
         self._collector = collector
-        self._clock = clock
-        self._dropped = parts.storing.ledger.dropped
+        self._dropped = 0
         self._dropped_at = -REMEMBER
         self._flags: dict[str, bool] = {}
         self._written_at = -REPEAT
 
     async def run(self) -> None:
-        """Look every second, until cancelled."""
+        """Look every second, until cancelled. What was dropped before is not told again."""
+        self._dropped = self._parts.storing.ledger.dropped
         while True:
             await asyncio.sleep(TICK)
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:
         """Write what has changed, or everything if the last time is long ago."""
-        leap, self._clock.jumped = self._clock.jumped, 0
-        if leap:
-            log.warning("the machine's clock leapt %.1f s ahead", leap / 1e9)
-            self._parts.recorder.gap(self._clock.last - leap, "the machine's clock leapt ahead")
         flags = self.flags(now)
         if flags != self._flags or now - self._written_at >= REPEAT:
             self._flags, self._written_at = flags, now

@@ -31,7 +31,7 @@ class RunningCollector:
 
     def region(self) -> Region:
         """The inventory that holds now."""
-        return self._parts.versions.current[0]
+        return self._parts.versions.inventory
 
     def stats(self) -> dict[str, int | float]:
         """The accounts; received = stored + duplicate + quarantined + dropped + in_flight in every answer."""

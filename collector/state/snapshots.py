@@ -58,7 +58,7 @@ class Snapshots:
     def floor(self, of: str | None = None) -> int | None:
         """The journal must keep everything from here on: the smallest, over followers, of the second-newest.
 
-        None while a follower has fewer than two sound ones: keep everything. `of` asks for one follower's alone.
+        None while a follower has fewer than two sound ones: keep everything. `of` asks for one follower's.
         """
         with self._lock:
             followers = {_NAME.fullmatch(file.name)[1] for file in self._files(of)}  # type: ignore[index]

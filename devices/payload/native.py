@@ -108,7 +108,8 @@ def parse_tele(payload: bytes) -> Tele | list[Tele]:
         _check_count(payload)
     try:
         if payload[:1] == b"{" or payload.lstrip()[:1] == b"{":
-            return cast(Tele, _validate_one(payload))
+            one: Tele = _validate_one(payload)
+            return one
         many = _MANY.validate_json(payload)
     except ValidationError as error:
         raise PayloadError(_reason(error)) from None

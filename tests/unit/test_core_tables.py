@@ -67,7 +67,7 @@ def test_a_column_grows_and_keeps_what_it_had() -> None:
 HEADS = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=9) | st.lists(st.booleans()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(head=HEADS, column=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20), raw=st.binary(max_size=60))
 def test_a_bundle_comes_back_as_it_was(head: dict[str, object], column: list[int], raw: bytes) -> None:
     head.pop("form", None)
