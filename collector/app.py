@@ -25,8 +25,10 @@ from collector.followers.alarming import Alarming
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
-from collector.ingest.journal import Journal, Pack, Reserve, Retention
+from collector.ingest.journal import Journal, Retention
+from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
+from collector.ingest.reserve import Reserve
 from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.notify.log import LogChannel

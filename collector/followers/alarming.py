@@ -26,6 +26,7 @@ from collector.state import State
 from collector.state.outbox import OutboxRow
 from collector.state.snapshots import Snapshots
 from devices.catalogue import CLOCK_WRONG, COLLECTOR
+from devices.problems import Problems
 from devices.region import Region
 
 log = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Alarming:
                 self.presence = dict(head["presence"])
                 self._offline = {SeriesKey(*key) for key in head["offline"]}
                 return found[0]
-            except (BundleError, KeyError, ValueError) as error:
+            except (BundleError, KeyError, ValueError, Problems) as error:
                 log.warning("alarming: a snapshot is not used: %s", error)
                 self._engine, self._dating = Engine(self._table), Dating(self._table)
         self._region, rules = self._versions.current
@@ -235,12 +236,19 @@ class Alarming:
             case RecordKind.ACTION:
                 engine.action(Action(**body), record.stamp, record.offset)
             case RecordKind.REGION:
-                self._region, rules = self._versions.get(body["hash"])
-                engine.region(self._region, rules, record.stamp, record.offset)
+                self._take_version(str(body["hash"]), record)
             case RecordKind.HEALTH:
                 for metric, value in sorted(body.items()):
                     key = SeriesKey(self._region.centre, COLLECTOR, metric)
                     self._act(one_row(self._table, key, float(value), record.stamp, record.offset))
+
+    def _take_version(self, content: str, record: Control) -> None:
+        try:
+            self._region, rules = self._versions.get(content)
+        except (KeyError, Problems) as error:  # state.db was lost, or this program refuses what an older took
+            log.error("alarming: the region %s cannot be had (%s); the one before goes on", content, error)
+            return
+        self._engine.region(self._region, rules, record.stamp, record.offset)
 
     def _sign(self, sign: Sign) -> None:
         key = sign.device

@@ -11,7 +11,7 @@ import mqtt5
 import numpy as np
 
 from collector.core.records import Flag, RecordKind
-from collector.ingest.journal import Pack
+from collector.ingest.pack import Pack
 
 log = logging.getLogger(__name__)
 MAX_PAYLOAD = 256 * 1024

@@ -25,6 +25,8 @@ ALIKE = 5 * SECOND
 ALIKE_MESSAGES = 5
 ALIKE_SPAN = 120 * SECOND
 COPY_WINDOW = 600 * SECOND
+MOST_COPIES = 500_000
+"""So many messages are remembered at most: under a flood the window is shorter."""
 _FORM = "nagari-dating-1"
 
 
@@ -187,7 +189,7 @@ class Dating:
                 recent[key] = at
         if recent and len(received):
             oldest = int(received[-1]) - COPY_WINDOW
-            while recent and recent[first := next(iter(recent))] < oldest:
+            while recent and (recent[first := next(iter(recent))] < oldest or len(recent) > MOST_COPIES):
                 del recent[first]
         return copy
 

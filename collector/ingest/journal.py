@@ -8,84 +8,28 @@ read the files. A full disk stops messages, not the control records: for those a
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import threading
 import time
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from collector.core.config import Journal as Caps
 from collector.core.records import Batch, RecordKind
 from collector.ingest.files import Files, Segment, write_all
-from collector.ingest.segment import RECORD_SIZE, encode
+from collector.ingest.head import Head
+from collector.ingest.pack import Pack, control_pack, gather, weight
+from collector.ingest.reserve import Reserve
+from collector.ingest.segment import encode
 
 log = logging.getLogger(__name__)
 FULL = {errno.ENOSPC, errno.EDQUOT}
 RETRY = 0.5
 """Seconds between looks at a full disk."""
-SPACING = 1000
-"""Stamps lie at least so far apart (ns): room for an array's readings that have no time of their own."""
 _OVERTAKING = object()
-
-
-@dataclass(slots=True)
-class Pack:
-    """Records that came at once, to be written together. `received` is when (epoch ns)."""
-
-    kinds: list[int]
-    flags: list[int]
-    topics: list[str]
-    payloads: list[bytes]
-    received: int
-    token: object = None  # the caller's own, handed back when the pack is durable
-    written: Future[tuple[int, int]] | None = None  # gets (stamp, offset) of a control record
-
-    @property
-    def control(self) -> bool:
-        """Whether it is the collector's own record, not the field's."""
-        return self.written is not None
-
-
-@dataclass(slots=True)
-class Reserve:
-    """Room on the disk that is kept for the alarm that the disk is full."""
-
-    path: Path
-    size: int
-    held: bool = False
-
-    def hold(self, waiting: int = 0) -> bool:
-        """Take the room if there is half as much again, and `waiting` bytes more; says whether it is held."""
-        if self.held:
-            return True
-        self.release()  # an earlier run may have left it: it is room, not missing room
-        room = os.statvfs(self.path.parent)
-        if room.f_bavail * room.f_frsize < self.size * 3 // 2 + waiting:
-            return False
-        try:
-            fd = os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600)
-            try:
-                os.posix_fallocate(fd, 0, self.size)
-            finally:
-                os.close(fd)
-        except OSError:
-            self.release()
-            return False
-        self.held = True
-        return True
-
-    def release(self) -> None:
-        """Give the room away."""
-        self.path.unlink(missing_ok=True)
-        self.held = False
 
 
 @dataclass(slots=True)
@@ -116,9 +60,7 @@ class Journal:
         self._durable = durable
         self._retention = retention or Retention()
         self._fsync = fsync
-        self._head: deque[Batch] = deque()
-        self._head_size = 0
-        self._head_bytes = head_bytes
+        self._head = Head(head_bytes)
         self._queue: list[Pack] = []
         self._wake = threading.Condition()
         self._grown = threading.Condition()
@@ -203,7 +145,7 @@ class Journal:
 
     def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Future[tuple[int, int]]:
         """Append a record of the collector's own; the future gets its (stamp, offset), or the OSError."""
-        pack, written = _control(kind, body, received)
+        pack, written = control_pack(kind, body, received)
         with self._wake:
             failed = self.failed
             if failed is None:
@@ -219,11 +161,10 @@ class Journal:
             stop = self.end if until is None else min(until, self.end)
             if cursor >= stop:
                 return None
-            index = bisect_right(self._head, cursor, key=_start) - 1
-            if index >= 0 and self._head[index].start == cursor and self._head[index].end <= stop:
-                return self._head[index]
-            if index + 1 < len(self._head):
-                stop = min(stop, self._head[index + 1].start)
+            found = self._head.at(cursor)
+            if found is not None and found.end <= stop:
+                return found
+            stop = min(stop, self._head.next_start(cursor))
         while True:
             try:
                 return self._files.read(cursor, stop)
@@ -273,7 +214,7 @@ class Journal:
             with self._wake:
                 while not (self._queue or self._stopping or self.full):
                     self._wake.wait()
-                if self.full and self._reserve.hold(_weight(self._queue)):
+                if self.full and self._reserve.hold(weight(self._queue)):
                     self.full = False
                     log.warning("journal: the disk has room again; messages are taken in again")
                 packs, self._queue = self._queue, []
@@ -290,7 +231,7 @@ class Journal:
         if not (packs and self._queue):
             return packs
         body: dict[str, object] = {"from": self.stamp, "why": "the disk is full"}
-        gap, _ = _control(RecordKind.GAP, body, packs[0].received)
+        gap, _ = control_pack(RecordKind.GAP, body, packs[0].received)
         gap.token = _OVERTAKING
         return [gap, *packs]
 
@@ -340,40 +281,15 @@ class Journal:
         return len(batch)
 
     def _encode(self, packs: list[Pack]) -> tuple[Batch, bytes, int]:
-        kinds: list[int] = []
-        flags: list[int] = []
-        topics: list[str] = []
-        payloads: list[bytes] = []
-        stamps = np.empty(sum(len(pack.kinds) for pack in packs), np.int64)
-        last = self.stamp
-        for pack in packs:
-            first, at = max(pack.received, last + SPACING), len(kinds)
-            kinds += pack.kinds
-            flags += pack.flags
-            topics += pack.topics
-            payloads += pack.payloads
-            stamps[at : len(kinds)] = first + SPACING * np.arange(len(kinds) - at)
-            last = first + SPACING * (len(kinds) - at - 1)
+        columns = gather(packs, self.stamp)
         segment = self._segment
         assert segment is not None
         assert segment.header is not None
-        data, begins, ordinal = encode(
-            segment.header.salt, kinds, flags, topics, payloads, stamps, self._ordinal
-        )
+        data, begins, ordinal = encode(segment.header.salt, *columns, self._ordinal)
         begins += segment.end
         messages = segment.header.messages + ordinal
-        batch = Batch(
-            self.end,
-            segment.end + len(data),
-            kinds,
-            flags,
-            topics,
-            payloads,
-            stamps,
-            begins,
-            messages,
-            2 * len(data),
-        )
+        end = segment.end + len(data)
+        batch = Batch(self.end, end, *columns, begins, messages, size=2 * len(data))
         return batch, data, ordinal
 
     def _publish(self, batch: Batch, written: int) -> None:
@@ -382,10 +298,7 @@ class Journal:
         with self._grown:
             segment.size += written
             self.stamp, self.messages, self.end = int(batch.stamps[-1]), batch.messages, batch.end
-            self._head.append(batch)
-            self._head_size += batch.size
-            while self._head_size > self._head_bytes and len(self._head) > 1:
-                self._head_size -= self._head.popleft().size
+            self._head.push(batch)
             self._grown.notify_all()
 
     def _settle(self, packs: list[Pack], batch: Batch) -> None:
@@ -412,21 +325,3 @@ class Journal:
             self.dropped_segments += unread
             if unread:
                 log.critical("journal: %s dropped at the size cap before it was stored", oldest.path.name)
-
-
-def _control(
-    kind: RecordKind, body: dict[str, object], received: int
-) -> tuple[Pack, Future[tuple[int, int]]]:
-    payload = json.dumps(body, separators=(",", ":"), sort_keys=True).encode()
-    written: Future[tuple[int, int]] = Future()
-    written.set_running_or_notify_cancel()  # whoever gives up waiting cannot trip the writer
-    return Pack([kind], [0], [""], [payload], received, written=written), written
-
-
-def _weight(packs: list[Pack]) -> int:
-    """Bytes that the packs will take on disk, about."""
-    return sum(len(body) + 2 * RECORD_SIZE for pack in packs for body in pack.payloads)
-
-
-def _start(batch: Batch) -> int:
-    return batch.start

@@ -12,7 +12,7 @@ import mqtt5
 
 from collector.core.config import Mqtt
 from collector.ingest.connection import Append, Connection, Receipt
-from collector.ingest.journal import Pack
+from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
 from devices.problems import Problems
 from devices.secretfile import read_secret

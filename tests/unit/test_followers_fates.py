@@ -26,7 +26,9 @@ from collector.followers.script import Sign, scenes
 from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
-from collector.ingest.journal import Journal, Pack, Reserve
+from collector.ingest.journal import Journal
+from collector.ingest.pack import Pack
+from collector.ingest.reserve import Reserve
 from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger

@@ -24,7 +24,9 @@ from collector.followers.lasts import Last
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
-from collector.ingest.journal import Journal, Pack, Reserve
+from collector.ingest.journal import Journal
+from collector.ingest.pack import Pack
+from collector.ingest.reserve import Reserve
 from collector.state import State
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger

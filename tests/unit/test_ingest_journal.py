@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from collector.core.config import Journal as Caps
 from collector.core.records import Batch, RecordKind
-from collector.ingest.journal import Journal, Pack, Reserve, Retention
+from collector.ingest.journal import Journal, Retention
+from collector.ingest.pack import Pack
+from collector.ingest.reserve import Reserve
 from collector.ingest.segment import HEADER_SIZE, RECORD_SIZE, VersionError
 
 S = 10**9
@@ -353,7 +355,7 @@ def test_the_head_is_bounded_and_what_left_it_comes_from_files(tmp_path: Path) -
     want = [bytes([n]) * 200 for n in range(60)]
     for body in want:
         desk.put(body)
-    assert desk.journal._head_size <= 3000
+    assert desk.journal._head._size <= 3000
     assert [body for _, _, body in rows(desk.journal)] == want
     desk.journal.close()
 

@@ -16,7 +16,7 @@ import pytest
 from collector.core.config import Mqtt
 from collector.core.records import Flag, RecordKind
 from collector.ingest.connection import HEAD, MAX_PAYLOAD, MAX_TOPIC, Connection
-from collector.ingest.journal import Pack
+from collector.ingest.pack import Pack
 from collector.ingest.recorder import Control, Recorder
 from collector.ingest.session import RETRY_MOST, RefusedError, Session, backoff
 from devices.problems import Problems
