@@ -93,6 +93,7 @@ class DeviceClient:
         self._outbox = Outbox(options.capacity, options.keep_s)
         self._numbers: dict[int, int] = {}  # packet id → number in the outbox, of this connection
         self._seqs: dict[str, int] = {}
+        self._last_ts: dict[str, int] = {}
         self._gate = Gate(b"")
         self._commands: asyncio.Queue[tuple[Device, Command]] = asyncio.Queue(_COMMANDS)
         self._wake = asyncio.Event()
@@ -148,13 +149,22 @@ class DeviceClient:
     ) -> None:
         """Publish readings of now, or of `ts` (epoch ms), of a device.
 
+        Readings of now get rising times even within a millisecond: two of one time would count as one.
         Raises PayloadError, or KeyError if the device is not one that this client speaks for.
         """
         whose = self._devices[device or self._device.id]
         seq = self._seqs.get(whose.id, -1) + 1
-        payload = native.encode_tele(values, self._now() if ts is None else ts, seq % 2**32)
+        at = self._rising(whose.id) if ts is None else ts
+        payload = native.encode_tele(values, at, seq % 2**32)
         self._seqs[whose.id] = seq % 2**32
         self._put(whose, Suffix.TELE, payload)
+
+    def _rising(self, device: str) -> int:
+        now, last = self._now(), self._last_ts.get(device, 0)
+        if now <= last < now + 1000:  # beyond that the clock has stepped back: follow it
+            now = last + 1
+        self._last_ts[device] = now
+        return now
 
     def publish_event(self, event: Event, *, device: str | None = None) -> None:
         """Publish an event, of now unless it has a time. Raises as `publish_tele` does."""

@@ -246,7 +246,7 @@ class Alarming:
         try:
             self._region, rules = self._versions.get(content)
         except (KeyError, Problems) as error:  # state.db was lost, or this program refuses what an older took
-            log.error("alarming: the region %s cannot be had (%s); the one before goes on", content, error)
+            log.warning("alarming: the region %s cannot be had (%s); the one before goes on", content, error)
             return
         self._engine.region(self._region, rules, record.stamp, record.offset)
 

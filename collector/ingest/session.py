@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
 RETRY_FIRST, RETRY_MOST = 0.25, 4.0
 TICK = 0.5
+STABLE = 5.0
+"""A connection that did not live so long (s) counts as a failure: perhaps another one has our client id."""
 IDLE = 1.0
 """Seconds without a byte in after which we ask whether the broker is there: now moves only on its answer."""
 SILENCE = 3.0
@@ -70,12 +72,12 @@ class Session:
 
     async def run(self) -> None:
         """Connect, listen, and after every loss connect again: until cancelled."""
-        failures = 0
+        failures, loop = 0, asyncio.get_running_loop()
         while True:
+            begun = loop.time()
             try:
-                connection = await self._open()
-                failures = 0
-                await self._attend(connection)
+                await self._attend(await self._open())
+                failures = 0 if loop.time() - begun >= STABLE else failures + 1
             except TROUBLE as error:
                 self.tried.set()
                 self.status = str(error) or "the broker does not answer"

@@ -38,7 +38,7 @@ def _desk_module() -> ModuleType:
     return sys.modules[name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: Playwright's own loop would stand in the way of asyncio tests
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.fail("chromium is not installed: `make servers`")
