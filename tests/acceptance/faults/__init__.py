@@ -1,0 +1,1 @@
+"""What the fault tests share: publishers that know what was acknowledged, a failing link, checks."""
