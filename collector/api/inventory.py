@@ -216,14 +216,16 @@ def _device(
     known = {name: metric for name, metric in kind.metrics.items() if name != CLOCK_WRONG} if kind else {}
     stale_after = kind.stale_after_s if kind else math.inf
     metrics = {**known, **{name: Metric(name, "") for name in newest if name not in known}}
+    shown = [_metric(metric, newest.get(metric.name), stale_after, now) for metric in metrics.values()]
+    heard = any(metric.value is not None and not metric.stale for metric in shown)
     return DeviceOut(
         id=device.id,
         site=device.site,
         kind=device.kind,
         via=device.via,
-        presence=presence.get(device.id, "unknown"),
+        presence=presence.get(device.id, "online" if heard else "unknown"),
         labels=dict(device.labels),
-        metrics=[_metric(metric, newest.get(metric.name), stale_after, now) for metric in metrics.values()],
+        metrics=shown,
     )
 
 

@@ -136,7 +136,7 @@ class StoreConfig(_Section):
     """The time-series store."""
 
     url: str = Field("duckdb:", pattern=r"^duckdb:")
-    memory: Size = size("256MB")  # DuckDB's own limit
+    memory: Size = size("128MB")  # DuckDB's own limit, most of it cache
 
 
 class Limits(_Section):

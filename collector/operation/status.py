@@ -101,14 +101,14 @@ class RunningCollector:
         ]
 
     def presence(self) -> Mapping[str, Presence]:
-        """By device id; behind a publisher that is gone a device is unknown."""
+        """By device id, of those who said so; behind a publisher that is gone a device is unknown."""
         said = self._parts.alarming.presence
         found: dict[str, Presence] = {
             device: "online" if online else "offline" for device, online in said.items()
         }
         for device in self.region().devices.values():
-            if device.via and device.via in said:
-                found[device.id] = "online" if said[device.via] else "unknown"
+            if device.via and said.get(device.via) is False:
+                found[device.id] = "unknown"
         return found
 
     async def act(self, action: Action) -> Transition:

@@ -1,4 +1,4 @@
-"""All figures: `make bench` prints a table and writes JSON. Name benches to run only those: `… throughput store`."""
+"""All figures: prints a table and writes JSON. Name benches to run only those: `… throughput store`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> None:
         figures |= importlib.import_module(f"tests.bench.bench_{name}").run()
         print(f"  took {time.monotonic() - begun:.0f} s", flush=True)
     OUT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"\n| figure | measured | wanted |\n|---|---:|---:|")
+    print("\n| figure | measured | wanted |\n|---|---:|---:|")
     for figure, value in figures.items():
         shown = f"{value:,}" if isinstance(value, int | float) else value
         print(f"| {figure} | {shown} | {GOALS.get(figure, '')} |")

@@ -8,11 +8,8 @@ Run it with `python tests/bench/bench_engine.py`; `--json` for machines.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from statistics import median
-from typing import Any
 
 import numpy as np
 

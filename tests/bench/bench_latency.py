@@ -97,8 +97,8 @@ def run(samples: int = SAMPLES, rate: int = RATE) -> dict[str, object]:
         rig = Rig(Path(name), rules={"rules/bench.toml": TWENTY_RULES + _RULE})
         rig.broker.start()
         rig.start()
-        command = [sys.executable, "-c", _LOAD, rig.broker.url, str(rig.folder / "region"), str(rate), str(PROBES)]
-        load = subprocess.Popen(command, cwd=ROOT)
+        asked = [rig.broker.url, str(rig.folder / "region"), str(rate), str(PROBES)]
+        load = subprocess.Popen([sys.executable, "-c", _LOAD, *asked], cwd=ROOT)
         try:
             time.sleep(3.0)
             before, begun = rig.stats()["received"], time.monotonic()

@@ -1,7 +1,8 @@
 """How the collector keeps pace with the broker: turn about with a subscriber that only counts.
 
-Both run on mosquitto with the shipped settings, QoS 1, five values a message, the publisher as fast as the broker
-takes it. The collector has 20 rules live, fsyncs its journal and commits to DuckDB; its clock stops at in_flight = 0.
+Both run on mosquitto with the shipped settings, QoS 1, five values a message, the publisher as fast as the
+broker takes it. The collector has 20 rules live, fsyncs its journal and commits to DuckDB; its clock stops at
+in_flight = 0.
 """
 
 from __future__ import annotations

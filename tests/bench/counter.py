@@ -1,6 +1,6 @@
 """The ceiling: a subscriber on the same codec that acknowledges and counts, and does nothing else.
 
-    python tests/bench/counter.py PORT COUNT      prints READY, then DONE with its CPU seconds
+python tests/bench/counter.py PORT COUNT      prints READY, then DONE with its CPU seconds
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Counter(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.transport.write(mqtt5.ConnectPacket("counter", keep_alive=60, session_expiry_interval=60).write())
+        hello = mqtt5.ConnectPacket("counter", keep_alive=60, session_expiry_interval=60)
+        self.transport.write(hello.write())
 
     def data_received(self, data: bytes) -> None:
         data = self.rest + data
@@ -56,7 +57,8 @@ class Counter(asyncio.Protocol):
 
 
 async def main(port: int, wanted: int) -> None:
-    _, counter = await asyncio.get_running_loop().create_connection(lambda: Counter(wanted), "127.0.0.1", port)
+    loop = asyncio.get_running_loop()
+    _, counter = await loop.create_connection(lambda: Counter(wanted), "127.0.0.1", port)
     await counter.done
     print("DONE", time.process_time(), flush=True)
 

@@ -1,4 +1,4 @@
-"""The whole way, with nothing made up: this machine's agent, a real broker, the collector, a person at the page."""
+"""The whole way, nothing made up: this machine's agent, a real broker, the collector, a person at the page."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def agent(rig: Rig) -> Iterator[None]:
-    command = [sys.executable, "-m", "collector.cli", "agent", "--broker", rig.broker.url, "--site", "load-centre"]
+    command = [sys.executable, "-m", "collector.cli", "agent", "--broker", rig.broker.url]
+    who = ["--site", "load-centre", "--device", "agent-here"]
     log = (rig.folder / "agent.log").open("wb")
-    process = subprocess.Popen([*command, "--device", "agent-here"], stdout=log, stderr=log, cwd=ROOT)
+    process = subprocess.Popen([*command, *who], stdout=log, stderr=log, cwd=ROOT)
     yield
     process.terminate()
     process.wait(10)
