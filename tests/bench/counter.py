@@ -1,6 +1,7 @@
 """The ceiling: a subscriber on the same codec that acknowledges and counts, and does nothing else.
 
-python tests/bench/counter.py PORT COUNT      prints READY, then DONE with its CPU seconds
+Run it as `python -m tests.bench.counter PORT COUNT [paced]`; it prints READY, then DONE with its CPU seconds.
+`paced`: it rests between reads as the collector does, which spares the broker many small acknowledgements.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ import mqtt5
 import numpy as np
 import uvloop
 
+from collector.ingest.connection import PACE
+
 PUBACK = np.array([0x40, 0x02, 0, 0], np.uint8)
 
 
 class Counter(asyncio.Protocol):
     """Counts PUBLISH packets."""
 
-    def __init__(self, wanted: int) -> None:
+    def __init__(self, wanted: int, pace: float) -> None:
         self.wanted = wanted
+        self.pace = pace
         self.count = 0
         self.rest = b""
         self.done = asyncio.get_running_loop().create_future()
@@ -47,6 +51,9 @@ class Counter(asyncio.Protocol):
             elif isinstance(packet, mqtt5.SubAckPacket):
                 print("READY", flush=True)
         self.rest = data[at:]
+        if self.pace:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_later(self.pace, self.transport.resume_reading)
         if ids:
             acks = np.tile(PUBACK, (len(ids), 1))
             acks[:, 2:] = np.array(ids, ">u2").view(np.uint8).reshape(-1, 2)
@@ -56,12 +63,12 @@ class Counter(asyncio.Protocol):
                 self.done.set_result(None)
 
 
-async def main(port: int, wanted: int) -> None:
+async def main(port: int, wanted: int, pace: float) -> None:
     loop = asyncio.get_running_loop()
-    _, counter = await loop.create_connection(lambda: Counter(wanted), "127.0.0.1", port)
+    _, counter = await loop.create_connection(lambda: Counter(wanted, pace), "127.0.0.1", port)
     await counter.done
     print("DONE", time.process_time(), flush=True)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2])))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), PACE if "paced" in sys.argv else 0.0))

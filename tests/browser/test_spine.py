@@ -1,4 +1,4 @@
-"""The whole way, nothing made up: this machine's agent, a real broker, the collector, a person at the page."""
+"""The whole way, nothing made up: this machine's agent, a real broker, the collector, a person."""
 
 from __future__ import annotations
 
