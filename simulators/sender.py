@@ -18,6 +18,7 @@ from devices.problems import Problems
 from simulators.frames import Frames
 
 _TICK_S: Final = 0.002
+_REST_S: Final = 0.002  # between reads: a broker's acknowledgements come one by one, and each would wake us
 _LEAD_MS: Final = 100  # how far a reading's time may run ahead of the clock
 _CHUNK: Final = 1024
 
@@ -84,9 +85,15 @@ class Sender(asyncio.Protocol):
         """Called by the loop: bytes of packets, cut anywhere."""
         data = self._buffer + data if self._buffer else data
         self._buffer = b""
-        if self._hello.done() and self._take_plain(data):
-            return
-        self._take_any(data)
+        if not (self._hello.done() and self._take_plain(data)):
+            self._take_any(data)
+        if self._hello.done() and self._transport is not None:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     async def handshake(self, username: str | None, password: bytes | None) -> None:
         """Connect as a client; raises Problems if the broker refuses."""

@@ -20,7 +20,10 @@ HEAD = 4096
 MAX_TOPIC = 1024
 """A topic that had to be made readable is cut to so many characters: it will be refused anyhow."""
 PACE = 0.004
-"""While bytes come more often than this (s), reading rests in between: fewer, larger reads and batches."""
+"""While bytes come thick, reading rests so long (s) in between: one read, one fsync, one batch for many."""
+FLOOD = 20_000
+"""At so many messages a second it rests for `FLOOD_PACE`: throughput is what matters then."""
+FLOOD_PACE = 0.015
 _RETAIN, _DUP, _QOS0, _CUT = (int(flag) for flag in (Flag.RETAIN, Flag.DUP, Flag.QOS0, Flag.CUT))
 MESSAGE = int(RecordKind.MESSAGE)
 _PUBLISH = 3
@@ -101,12 +104,18 @@ class Connection(asyncio.Protocol):
         """Take whole packets from what has come so far; keep the rest."""
         last, self.inbound = self.inbound, self._loop.time()
         self.heard = now = self._now()
+        before = self.received
         data = self._rest + data if self._rest else data
         self._rest = data[self._packets(data, now) :]
-        if self.inbound - last < PACE and self.paused_at is None and self.transport:
+        self._take_breath(self.inbound - last, self.received - before)
+
+    def _take_breath(self, passed: float, messages: int) -> None:
+        """Rest, if reads come thick: the last one `passed` seconds ago, this one with so many messages."""
+        pace = FLOOD_PACE if messages > FLOOD * passed else PACE
+        if passed < pace + PACE and self.paused_at is None and self.transport and not self._resting:
             self._resting = True
             self.transport.pause_reading()
-            self._loop.call_later(PACE, self._rested)
+            self._loop.call_later(pace, self._rested)
 
     def _rested(self) -> None:
         self._resting = False
