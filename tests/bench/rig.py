@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from collector.broker import Mosquitto, free_port
 from collector.state import State
+from devices.problems import Problems
 from simulators.regions import write_region
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +187,17 @@ class Rig:
             return state.create_token(role, "rig", time.time_ns())
         finally:
             state.close()
+
+    def eventually(self, path: str, true: Callable[[dict], bool], patience: float = 20.0) -> dict:
+        """An answer of the API, once it is there and right."""
+        deadline, found = time.monotonic() + patience, {}
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, Problems):
+                found = self.get(path)
+                if true(found):
+                    return found
+            time.sleep(0.05)
+        raise TimeoutError(f"{found} after {patience} s; {self.tail()}")
 
     def stats(self) -> dict:
         """The accounts."""
