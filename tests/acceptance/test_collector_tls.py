@@ -1,4 +1,4 @@
-"""The collector's own connection under TLS, with an account: it checks the broker, and says why it is refused."""
+"""The collector under TLS with an account: it checks the broker, and says why it is refused."""
 
 from __future__ import annotations
 
