@@ -28,7 +28,7 @@ from devices.model import Address, Command, CommandAck, Device, Event, Suffix
 from devices.outbox import Outbox, Outgoing
 from devices.payload import PayloadError, native
 from devices.secretfile import read_secret
-from devices.wire import IN_FLIGHT, Broker, ClientOptions, Wire, broker
+from devices.wire import IN_FLIGHT, Answer, Broker, ClientOptions, Wire, broker
 
 __all__ = ["ClientOptions", "DeviceClient", "Handler", "Stats", "delay"]
 
@@ -42,6 +42,7 @@ _FIRST_DELAY_S: Final = 0.5
 _LAST_DELAY_S: Final = 30.0
 _STEADY_S: Final = 10.0  # a connection that held so long begins with the first delay again
 _GOODBYE_S: Final = 2.0
+_UNHEARD_S: Final = 1.0  # between attempts while nobody has subscribed
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ class DeviceClient:
         self._seen = 0
         self._bad = 0
         self._heard = 0.0
+        self._resume = 0.0  # until then (monotonic) nothing is sent: nobody has subscribed
 
     async def __aenter__(self) -> Self:
         to = broker(self._options, self._device)
@@ -173,7 +175,7 @@ class DeviceClient:
         self._put(whose, Suffix.EVENT, native.encode_event(dated))
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 (a wait that ends is no error here)
-        """Wait until the broker has acknowledged everything, at most `timeout` seconds; whether it has."""
+        """Wait until the broker has everything for somebody, at most `timeout` seconds; whether it has."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._outbox.pending:
@@ -250,24 +252,30 @@ class DeviceClient:
         patience = 2.0 * self._options.keepalive
         while True:
             self._wake.clear()
-            while len(self._numbers) < IN_FLIGHT and (item := self._outbox.take()) is not None:
+            pause = self._resume - time.monotonic()
+            while pause <= 0 and len(self._numbers) < IN_FLIGHT and (item := self._outbox.take()) is not None:
                 number, message = item
                 self._numbers[wire.send(message.topic, message.payload)] = number
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience / 4):
+                async with asyncio.timeout(pause if pause > 0 else patience / 4):
                     await self._wake.wait()
             if not self._numbers:
                 self._heard = time.monotonic()
             elif time.monotonic() - self._heard > patience:
                 raise aiomqtt.MqttError("the broker acknowledges nothing")
 
-    def _acknowledged(self, packet: int, taken: bool) -> None:
+    def _acknowledged(self, packet: int, answer: Answer) -> None:
         self._heard = time.monotonic()
         if packet == self._goodbye:
             self._gone.set()
         number = self._numbers.pop(packet, None)
-        if number is not None and taken:
+        if number is not None and answer == "taken":
             self._outbox.settle(number, self._heard)
+        elif number is not None and answer == "unheard":
+            if not self._resume:
+                log.warning("%s: nobody listens at the broker; what is published is kept", self._device.id)
+            self._outbox.unheard(number)
+            self._resume = self._heard + _UNHEARD_S
         elif number is not None:
             self._outbox.refuse(number)
             if self._outbox.refused == 1:

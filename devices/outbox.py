@@ -1,6 +1,7 @@
 """What a publisher has still to send, and what it may have to send again. Pure: time comes in as an argument.
 
-A broker that dies may lose its last seconds, acknowledged or not. So a message stays here for `keep_s` after
+A broker keeps nothing where nobody has subscribed yet, and says so: such a message waits on. And a broker
+that dies may lose its last seconds, acknowledged or not. So a message stays here for `keep_s` after
 its PUBACK and is sent again, unchanged, after a reconnect; the collector recognises it. Only a later PUBACK
 on the same connection proves that those seconds were spent connected, so only a PUBACK lets a message go.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
+from itertools import takewhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,13 @@ class Outbox:
         """The broker will not have it: sending it again would change nothing."""
         if self._flying.pop(number, None) is not None:
             self.refused += 1
+
+    def unheard(self, number: int) -> None:
+        """Nobody has subscribed to it: it waits again, in its old place."""
+        entry = self._flying.pop(number, None)
+        if entry is not None:
+            place = sum(1 for _ in takewhile(lambda item: item[0] < number, self._waiting))
+            self._waiting.insert(place, (number, entry))
 
     def disconnected(self) -> None:
         """Everything not yet let go waits again, in its first order."""

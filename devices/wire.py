@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -23,8 +23,11 @@ IN_FLIGHT: Final = 32
 _QUEUED_COMMANDS: Final = 100
 _SESSION_S: Final = 3600  # how long the broker keeps commands for us while we are away
 
-OnAck = Callable[[int, bool], None]
-"""Hears of a PUBACK: the packet's id, and whether the broker took the message."""
+Answer = Literal["taken", "refused", "unheard"]
+"""What a PUBACK says. `unheard`: nobody has subscribed, so the broker keeps the message for nobody."""
+OnAck = Callable[[int, Answer], None]
+"""Hears of a PUBACK: the packet's id, and the broker's answer."""
+_NO_MATCHING_SUBSCRIBERS: Final = 0x10
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +145,5 @@ class Wire(aiomqtt.Client):
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
     ) -> None:
-        self._on_ack(mid, not reason_code.is_failure)
+        unheard = reason_code.value == _NO_MATCHING_SUBSCRIBERS
+        self._on_ack(mid, "refused" if reason_code.is_failure else "unheard" if unheard else "taken")

@@ -45,6 +45,7 @@ class _Agent:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> _Agent:
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,10 +77,10 @@ def _clean() -> dict[str, str]:
 async def _collect(
     plan: Plan, broker: LocalBroker, agent: _Agent, ready: Callable[[LocalBroker], None], say: Say
 ) -> None:
-    from collector import app  # noqa: PLC0415 (the heaviest part: the broker starts while it is loaded)
+    from collector import app  # noqa: PLC0415 (the heaviest part: broker and agent start while it is loaded)
 
     up = asyncio.Event()
-    watch = asyncio.create_task(_watch(up, broker, agent, say))
+    watch = asyncio.create_task(_watch(broker, agent, say))
     told = asyncio.create_task(_tell(up, lambda: ready(broker)))
     try:
         await app.run(load(plan.config, {}), ready=up)
@@ -95,13 +96,8 @@ async def _tell(up: asyncio.Event, ready: Callable[[], None]) -> None:
     ready()
 
 
-async def _watch(up: asyncio.Event, broker: LocalBroker, agent: _Agent, say: Say) -> None:
-    """Start the agent, and again when it ended; a broker that is gone is only said, its data might be bad.
-
-    Not before the collector has subscribed: a new broker keeps nothing for whom it does not know.
-    """
-    await up.wait()
-    agent.start()
+async def _watch(broker: LocalBroker, agent: _Agent, say: Say) -> None:
+    """Start the agent again when it ended; a broker that is gone is only said, its data might be bad."""
     gone = False
     while True:
         await asyncio.sleep(_LOOK_S)

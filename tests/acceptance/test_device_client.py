@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import subprocess
 import time
 from collections import Counter
@@ -109,6 +110,19 @@ async def test_what_is_published_arrives_once_with_time_and_number(mosquitto: Mo
     ont = [json.loads(payload) for payload in watch.on("tele", "ont-1")]
     assert ont == [{"ts": 1764000000123, "values": {"rx_dbm": -21.4}, "seq": 0}]
     assert json.loads(watch.on("event", "ont-1")[0])["data"] == {"battery": 3}
+
+
+async def test_what_nobody_has_subscribed_to_yet_waits_for_the_first_who_does(mosquitto: Mosquitto) -> None:
+    async with DeviceClient(options(mosquitto), ROUTER) as client:
+        for number in range(100):
+            client.publish_tele({"latency_ms": float(number)})
+        await until(lambda: client.stats.connected)
+        await asyncio.sleep(1.5)
+        assert client.stats.pending == 100
+        async with watching(mosquitto) as watch:
+            assert await client.drain(10)
+            await until(lambda: len(watch.on("tele")) == 100)
+    assert [json.loads(payload)["seq"] for payload in watch.on("tele")] == list(range(100))
 
 
 async def test_online_on_connect_and_offline_on_leaving_are_retained(mosquitto: Mosquitto) -> None:
@@ -222,7 +236,8 @@ async def test_the_oldest_are_dropped_and_counted_when_the_buffer_is_full(mosqui
         assert client.stats.dropped == 15
         assert client.stats.pending == 10
         mosquitto.start()
-        assert await client.drain(10)
+        async with watching(mosquitto):
+            assert await client.drain(10)
         assert client.stats.acked == 10
 
 
@@ -301,7 +316,7 @@ async def test_a_broker_that_refuses_a_topic_is_noticed(tmp_path: Path, free_por
     broker = Mosquitto(tmp_path / "m", free_port, acl_file=str(acl))
     broker.start()
     try:
-        async with DeviceClient(options(broker), ROUTER, [ONT]) as client:
+        async with watching(broker), DeviceClient(options(broker), ROUTER, [ONT]) as client:
             client.publish_tele({"latency_ms": 1.0})
             client.publish_tele({"rx_dbm": -20.0}, device="ont-1")
             assert await client.drain(5)
@@ -335,9 +350,12 @@ async def test_over_tls_it_publishes_to_a_broker_it_can_trust_and_to_no_other(
     url = f"mqtts://127.0.0.1:{free_port}"
     try:
         trusting = ClientOptions(url, ca=certificates / "cert.pem")
-        async with DeviceClient(trusting, ROUTER) as client:
-            client.publish_tele({"latency_ms": 1.0})
-            assert await client.drain(5)
+        trust = ssl.create_default_context(cafile=certificates / "cert.pem")
+        async with aiomqtt.Client("127.0.0.1", free_port, tls_context=trust) as somebody:
+            await somebody.subscribe("nagari/v1/#")
+            async with DeviceClient(trusting, ROUTER) as client:
+                client.publish_tele({"latency_ms": 1.0})
+                assert await client.drain(5)
         async with DeviceClient(ClientOptions(url, drain_s=0), ROUTER) as client:
             client.publish_tele({"latency_ms": 1.0})
             assert not await client.drain(1)

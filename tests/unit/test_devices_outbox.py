@@ -169,3 +169,15 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+
+
+def test_what_nobody_heard_waits_again_in_its_old_place() -> None:
+    box = filled(4)
+    for _ in range(3):
+        box.take()
+    box.unheard(2)
+    box.unheard(1)
+    box.settle(3, now=1.0)
+    assert box.pending == 3
+    assert take_all(box) == [1, 2, 4]
+    assert (box.acked, box.dropped, box.refused) == (1, 0, 0)
