@@ -8,7 +8,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.notify.log import LogChannel
 from collector.notify.webhook import WebhookChannel
-from collector.operation.parts import Parts
 from collector.operation.selfwatch import SelfWatch
 from collector.operation.status import RunningCollector
 from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
+from collector.store.base import Store
 from collector.store.duckdb import open_store
 from devices import region as regions
 from devices.problems import Problem, Problems
@@ -85,7 +85,7 @@ class App:
         self.state = State(data / "state.db")
         self.versions = Versions(self.state, files, str(config.region.dir))
         self.table = SeriesTable()
-        self.store = open_store(config.store.url, data, self.table, config.store.memory)
+        self.store: Store = open_store(config.store.url, data, self.table, config.store.memory)
         self.snapshots = Snapshots(data / "snapshots")
         self.decoder = Decoder(self.table, lambda: self.versions.inventory, config.limits.unclaimed_series)
         reserve = Reserve(data / "reserve", config.data.reserve)
@@ -102,7 +102,7 @@ class App:
             self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
         )
         self.hub = Hub()
-        self.consumers = [Consumer(channel, self.state) for channel in _channels(config)]
+        self.consumers: Sequence[Consumer] = [Consumer(channel, self.state) for channel in _channels(config)]
         self._loop: asyncio.AbstractEventLoop
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -123,9 +123,7 @@ class App:
         self._spawn(group, self._housekeeping(), "housekeeping")
         for consumer in self.consumers:
             self._spawn(group, consumer.run(), consumer.channel.name)
-        await (
-            self.session.tried.wait()
-        )  # subscribed; or the broker is away, the page says so, and we go on trying
+        await self.session.tried.wait()  # a broker that is away does not hold us up: the page says so
         ready.set()
 
     def _register_consumers(self) -> None:
@@ -151,9 +149,8 @@ class App:
             self._now,
             unacked_bytes=unacked,
         )
-        parts = self._parts()
-        self.collector = RunningCollector(parts)
-        self.watch = SelfWatch(parts, self.collector)
+        self.collector = RunningCollector(self)
+        self.watch = SelfWatch(self, self.collector)
         self.server = _Server(self._http())
         if fresh:
             self._record_region()
@@ -179,23 +176,6 @@ class App:
                 what = f"{self.config.http.listen} is taken or not ours"
                 raise Problems.one("http.listen", what, "stop the other program or choose another port")
             await asyncio.sleep(0.01)
-
-    def _parts(self) -> Parts:
-        return Parts(
-            self.config,
-            self.state,
-            self.store,
-            self.table,
-            self.versions,
-            self.decoder,
-            self.journal,
-            self.recorder,
-            self.session,
-            self.storing,
-            self.alarming,
-            self.hub,
-            self.consumers,
-        )
 
     async def stop(self) -> None:
         """In the other order: no new messages, what was read is durable, followers committed."""

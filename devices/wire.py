@@ -18,6 +18,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from devices.model import Device
 from devices.problems import Problems
 from devices.secretfile import read_secret
+from devices.tls import client_context
 
 IN_FLIGHT: Final = 32
 _QUEUED_COMMANDS: Final = 100
@@ -73,7 +74,7 @@ def broker(options: ClientOptions, device: Device) -> Broker:
     if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
         mend = 'write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
         raise Problems.one("url", f"{options.url!r} is no broker", mend)
-    tls = _tls(options) if parts.scheme == "mqtts" else None
+    tls = client_context(options.ca, options.cert, options.key) if parts.scheme == "mqtts" else None
     password = read_secret(options.password_file) if options.password_file else None
     return Broker(
         host=parts.hostname,
@@ -84,17 +85,6 @@ def broker(options: ClientOptions, device: Device) -> Broker:
         tls=tls,
         keepalive=options.keepalive,
     )
-
-
-def _tls(options: ClientOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ca)  # TLS 1.2 at least
-        if options.cert is not None:
-            context.load_cert_chain(options.cert, options.key)
-    except OSError as error:
-        files = ", ".join(str(file) for file in (options.ca, options.cert, options.key) if file)
-        raise Problems.one(files, f"the certificates cannot be used ({error})", "name PEM files") from None
-    return context
 
 
 class Wire(aiomqtt.Client):

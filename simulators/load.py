@@ -8,7 +8,6 @@ what is measured is the broker and what listens to it.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from devices.problems import Problems
 from devices.region import Region
 from devices.secretfile import read_secret
+from devices.tls import client_context
 from simulators.frames import METRICS
 from simulators.sender import LoadOptions, Sender
 
@@ -125,7 +125,7 @@ async def _connect(options: LoadOptions, index: int) -> Sender:
     parts = urlsplit(options.url)
     if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
         raise Problems.one("load", f"{options.url!r} is no broker", 'write it like "mqtt://127.0.0.1:1883"')
-    tls = ssl.create_default_context(cafile=options.ca) if parts.scheme == "mqtts" else None
+    tls = client_context(options.ca) if parts.scheme == "mqtts" else None
     port = parts.port or (8883 if tls else 1883)
     password = read_secret(options.password_file).encode() if options.password_file else None
     loop = asyncio.get_running_loop()

@@ -129,7 +129,7 @@ class Engine:
     def restore(cls, table: SeriesTable, region: Region, rules: RuleSet, data: bytes) -> Engine:
         """The engine as it was. Raises ValueError on a damaged snapshot, or one of another region.
 
-        `Engine.region_of` names the region that a snapshot needs. Under other rules (the collector's own may
+        Under other rules (the collector's own may
         change with its version) alerts go on by the new ones as after a gap, and those without a rule are
         retired with the next record.
         """
@@ -137,8 +137,3 @@ class Engine:
         snapshots.resume(engine._world, region, rules, snapshots.load(data))
         deadlines.restart(engine._world)
         return engine
-
-    @staticmethod
-    def region_of(data: bytes) -> str:
-        """The hash of the region that a snapshot was taken under. Raises ValueError."""
-        return snapshots.load(data).region

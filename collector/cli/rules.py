@@ -46,16 +46,10 @@ def schema() -> None:
 
 
 def _load(folder: Path) -> tuple[Region, RuleSet]:
-    from collector.alarms.rules import parse_rules  # noqa: PLC0415
-    from devices.problems import Problem, Problems  # noqa: PLC0415
+    from collector.followers.versions import with_rules  # noqa: PLC0415
     from devices.region import load, read_folder  # noqa: PLC0415
 
-    found = load(read_folder(folder), str(folder))
-    try:
-        return found, parse_rules(found.rules, found)
-    except Problems as problems:
-        named = [Problem(f"{folder}/{each.where}", each.what, each.mend) for each in problems.problems]
-        raise Problems(named) from None
+    return with_rules(load(read_folder(folder), str(folder)), str(folder))
 
 
 def _words(rule: RuleTable) -> tuple[str, str, str]:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.alarms.rules import parse_rules
 from collector.core.config import Config, Mqtt, load
 from collector.doctor import machine, mosquitto
 from collector.doctor.findings import Finding
 from collector.doctor.probe import Wanted, probe
 from collector.doctor.wire import Account
+from collector.followers.versions import with_rules
+from collector.state import State
 from devices import region
-from devices.problems import Problem, Problems
+from devices.problems import Problems
 from devices.secretfile import read_secret
+from devices.tls import client_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ def examine(order: Order) -> Iterator[Finding]:
     yield Finding("ok", "settings", f"{order.config} reads well")
     yield from _region(config)
     yield from machine.disk(config)
+    yield from _audit(config.data.dir / "state.db")
     yield machine.clock()
     if order.mosquitto_conf:
         yield from _conf(order.mosquitto_conf, config.mqtt)
@@ -48,10 +50,7 @@ def examine(order: Order) -> Iterator[Finding]:
 def account(mqtt: Mqtt, username: str | None = None, password_file: Path | None = None) -> Account:
     """The account of the settings, or another at the same broker. Raises Problems."""
     file = password_file if username else mqtt.password_file
-    try:
-        tls = _tls(mqtt) if mqtt.tls else None
-    except OSError as error:
-        raise Problems.one("mqtt.ca, cert, key", f"cannot be used ({error})", "name PEM files") from None
+    tls = client_context(mqtt.ca, mqtt.cert, mqtt.key) if mqtt.tls else None
     return Account(mqtt.host, mqtt.port, username or mqtt.username, read_secret(file) if file else None, tls)
 
 
@@ -79,17 +78,31 @@ def _region(config: Config) -> list[Finding]:
 
 
 def _rules(found: region.Region, root: Path) -> list[Finding]:
-    try:
-        rules = parse_rules(found.rules, found)
-    except Problems as problems:
-        raise Problems(
-            Problem(f"{root}/{each.where}", each.what, each.mend) for each in problems.problems
-        ) from None
-    if not rules.rules:
+    _, rules = with_rules(found, str(root))
+    if not found.rules:
         return [
-            Finding("warning", "rules", "there are none: nothing will ever be alarmed", "add rules/*.toml")
+            Finding("warning", "rules", "there are none: no device will ever be alarmed", "add rules/*.toml")
         ]
-    return [Finding("ok", "rules", f"{len(rules.rules)} rules")]
+    return [Finding("ok", "rules", f"{len(rules.rules)} rules, the collector's own among them")]
+
+
+def _audit(file: Path) -> list[Finding]:
+    """Whether anybody touched the audit; nothing to say before the first run."""
+    if not file.exists():
+        return []
+
+    def look() -> list[Finding]:
+        state = State(file)
+        try:
+            broken = state.verify_audit()
+        finally:
+            state.close()
+        if broken is None:
+            return [Finding("ok", "audit", "the chain is whole")]
+        what = f"row {broken} was changed or taken away"
+        return [Finding("bad", "audit", what, "find out who can write to state.db; compare with a backup")]
+
+    return _told("audit", look)
 
 
 def _conf(file: Path, mqtt: Mqtt) -> list[Finding]:
@@ -102,11 +115,3 @@ def _broker(mqtt: Mqtt, order: Order) -> list[Finding]:
         return asyncio.run(probe(who, Wanted(int(mqtt.session_expiry), mqtt.receive_max)))
 
     return _told("broker credentials", look)
-
-
-def _tls(mqtt: Mqtt) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(mqtt.ca) if mqtt.ca else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if mqtt.cert:
-        context.load_cert_chain(mqtt.cert, mqtt.key)
-    return context

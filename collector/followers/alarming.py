@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -84,9 +84,9 @@ class Alarming:
         self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
 
     @property
-    def alerts(self) -> dict[str, Alert]:
+    def alerts(self) -> Mapping[str, Alert]:
         """All alerts that are not gone."""
-        return dict(self._engine.alerts)
+        return self._engine.alerts
 
     @property
     def wrong_clocks(self) -> int:

@@ -28,6 +28,7 @@ class Fates:
     duplicate: int
     conflicts: int
     rejects: list[Reject]
+    qos0: int
 
     def count(self, ledger: Ledger, batch: Batch, messages: int) -> None:
         """Book them. What was journaled and is not here any more is dropped."""
@@ -37,6 +38,7 @@ class Fates:
         ledger.quarantined += len(self.rejects)
         ledger.values += int(np.count_nonzero(self.new))
         ledger.conflicts += self.conflicts
+        ledger.qos0 += self.qos0
         if batch.messages >= 0:
             ledger.dropped += batch.messages - ledger.messages - messages
             ledger.messages = batch.messages
@@ -56,7 +58,7 @@ def judge(batch: Batch, found: Decoded, dated: Dated, find: Find) -> Fates:
     kept &= ~dated.copy
     stored = int(np.count_nonzero(kept))
     rejects = [_reject(batch, found, message, reason) for message, reason in found.refused]
-    return Fates(new, stored, len(found) - stored - len(rejects), conflicts, rejects)
+    return Fates(new, stored, len(found) - stored - len(rejects), conflicts, rejects, found.qos0)
 
 
 def _first_journaled(dated: Dated, find: Find) -> tuple[Bools, int]:

@@ -75,7 +75,6 @@ class Storing:
         self.status = "ok"
         self.failed: str | None = None
         self.stamp = 0  # of the last record taken in, epoch ns
-        self.qos0 = 0
         self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
 
     @property
@@ -175,7 +174,6 @@ class Storing:
             self._flush()  # so that the store is asked about all that came before
         fates = judge(batch, found, dated, self._find)
         fates.count(self._next, batch, len(found))
-        self.qos0 += found.qos0
         rows = self._flagged(dated.readings)
         self.lasts.take(rows if dated.newer.all() else rows.take(dated.newer))
         new = rows if fates.new.all() else rows.take(fates.new)

@@ -19,9 +19,8 @@ from devices.region import Region
 Version = tuple[Region, RuleSet]
 
 
-def read(files: Mapping[str, bytes], root: str = "") -> Version:
-    """The inventory and the rules that the files make, with the collector itself in both. Raises Problems."""
-    region = regions.load(files, root)
+def with_rules(region: Region, root: str = "") -> Version:
+    """The region with the collector itself in it, and its rules with the collector's own. Raises Problems."""
     if COLLECTOR in region.devices:
         what = f"the device id {COLLECTOR} is the collector's own"
         raise Problems.one(f"{root}/devices.csv", what, "give the device another id")
@@ -37,8 +36,8 @@ class Versions:
     def __init__(self, state: State, files: Mapping[str, bytes], root: str = "") -> None:
         self._state = state
         self._lock = threading.Lock()
-        self.current = read(files, root)
         self.inventory = regions.load(files, root)  # as the folder says, without the collector
+        self.current = with_rules(self.inventory, root)
         self._cache: dict[str, Version] = {self.current[0].hash: self.current}
         state.put_region(self.current[0].hash, files)
 
@@ -46,7 +45,7 @@ class Versions:
         """The version of that hash. Raises KeyError."""
         with self._lock:
             if content not in self._cache:
-                self._cache[content] = read(self._state.region(content))
+                self._cache[content] = with_rules(regions.load(self._state.region(content)))
             return self._cache[content]
 
     def summary(self, content: str, alert: Alert) -> dict[str, str]:

@@ -69,7 +69,6 @@ class Connection(asyncio.Protocol):
         self.paused_at: float | None = None
         self._resting = False
         self.received = 0
-        self.malformed = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say CONNECT."""
@@ -137,7 +136,6 @@ class Connection(asyncio.Protocol):
             except BaseException as error:  # the codec panics (a BaseException) on a topic that is not UTF-8
                 salvaged = _salvage(view[at:], error)
                 if salvaged is None:
-                    self.malformed += 1
                     self.close(f"the broker sent a malformed packet ({error})")
                     break
                 packet, length = salvaged

@@ -39,7 +39,7 @@ _MOST_SHAPES = 64
 class Decoded:
     """A batch's messages in columns: messages have items (one, or an array's several), items have rows.
 
-    `item_message`, `row_item` and `row_message` index the level above, rising.
+    `item_message` and `row_item` index the level above, rising.
     """
 
     record: I64  # of each message: its index in the batch
@@ -57,11 +57,6 @@ class Decoded:
     nulls: list[int] = field(default_factory=list)  # messages with no reading in them
     qos0: int = 0
     aged: list[int] = field(default_factory=list)  # items dated by `age_ms`, by no clock of the device's
-
-    @property
-    def row_message(self) -> I64:
-        """Of each row its message."""
-        return self.item_message[self.row_item]
 
     def __len__(self) -> int:
         return len(self.record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Callable, Sequence
 
 import mqtt5
@@ -16,6 +15,7 @@ from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
 from devices.problems import Problems
 from devices.secretfile import read_secret
+from devices.tls import client_context
 
 log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
@@ -61,7 +61,7 @@ class Session:
         self._now = now
         self._unacked_bytes = unacked_bytes
         self._connection: Connection | None = None
-        self._tls = _tls(config) if config.tls else None
+        self._tls = client_context(config.ca, config.cert, config.key) if config.tls else None
         if config.password_file:
             read_secret(config.password_file)  # refused now rather than later; read anew for each connection
         self._keepalive = config.keepalive
@@ -233,20 +233,3 @@ def backoff(failures: int) -> float:
     """Seconds to wait after so many failures in a row; jittered, as a crowd must not come back at once."""
     most = min(RETRY_MOST, RETRY_FIRST * 2 ** min(failures, 16))
     return random.uniform(RETRY_FIRST / 2, most)  # noqa: S311 (jitter)
-
-
-def _tls(config: Mqtt) -> ssl.SSLContext:
-    """TLS 1.2 or newer; the broker's certificate is always checked. Raises Problems."""
-    try:
-        context = ssl.create_default_context(cafile=str(config.ca) if config.ca else None)
-    except OSError as error:
-        raise Problems.one("mqtt.ca", f"{config.ca}: {error}", "name a PEM file of authorities") from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        if config.cert:
-            context.load_cert_chain(config.cert, config.key)
-    except OSError as error:
-        raise Problems.one(
-            "mqtt.cert, mqtt.key", f"{config.cert}: {error}", "name PEM files of a certificate and its key"
-        ) from None
-    return context

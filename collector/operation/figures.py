@@ -20,6 +20,7 @@ COUNTERS = {
     "gaps": "Times we could not listen",
     "connects": "Connections made to the broker",
     "fsyncs": "Group commits of the journal",
+    "segments_dropped": "Journal segments dropped at the size cap before they were stored",
 }
 GAUGES = {
     "in_flight": ("messages", "Messages journaled and not yet stored"),

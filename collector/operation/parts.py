@@ -1,9 +1,9 @@
-"""The parts of a running collector, as its own status and watch need them."""
+"""The parts of a running collector, as its status and its watch need them: the wiring has them all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 from collector.api.hub import Hub
 from collector.core.config import Config
@@ -20,8 +20,7 @@ from collector.state import State
 from collector.store.base import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Protocol):
     """What the wiring has put together."""
 
     config: Config

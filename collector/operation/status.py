@@ -51,7 +51,7 @@ class RunningCollector:
             "values": ledger.values,
             "conflicts": ledger.conflicts,
             "unclaimed": len(parts.decoder.unclaimed),
-            "qos0": parts.storing.qos0,
+            "qos0": ledger.qos0,
             "series": len(self.table),
             "alerts_active": active,
             "transitions": parts.alarming.transitions,
@@ -61,6 +61,7 @@ class RunningCollector:
             "gaps": parts.recorder.gaps,
             "connects": parts.session.connects,
             "journal_bytes": journal.size,
+            "segments_dropped": journal.dropped_segments,
             "fsyncs": journal.fsyncs,
             "stream_clients": parts.hub.clients,
         }

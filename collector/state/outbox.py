@@ -32,12 +32,10 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """How far a consumer is, how often the next row failed, and when (epoch ns) to try again."""
+    """How far a consumer is."""
 
     name: str
     seq: int
-    attempts: int = 0
-    next_at: int = 0
 
 
 def append(con: sqlite3.Connection, transition: Transition, body: dict[str, Any]) -> OutboxRow:
@@ -95,23 +93,13 @@ def consumed(con: sqlite3.Connection, name: str, seq: int) -> None:
     """The consumer is done with everything up to `seq`; it never goes back."""
     con.execute(
         "insert into consumers (name, seq) values (?, ?) on conflict (name) do update set "
-        "attempts = 0, next_at = 0, seq = excluded.seq where excluded.seq > consumers.seq",
+        "seq = excluded.seq where excluded.seq > consumers.seq",
         [name, seq],
     )
-
-
-def failed(con: sqlite3.Connection, name: str, next_at: int) -> None:
-    """The consumer's next row failed once more; not before `next_at` (ns) again."""
-    con.execute("update consumers set attempts = attempts + 1, next_at = ? where name = ?", [next_at, name])
 
 
 def keep_only(con: sqlite3.Connection, names: Collection[str]) -> None:
     """Forget every consumer but these."""
     for row in con.execute("select name from consumers").fetchall():
         if row["name"] not in names:
-            forget(con, row["name"])
-
-
-def forget(con: sqlite3.Connection, name: str) -> None:
-    """The consumer is no more: nothing is kept for it."""
-    con.execute("delete from consumers where name = ?", [name])
+            con.execute("delete from consumers where name = ?", [row["name"]])

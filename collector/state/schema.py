@@ -65,10 +65,8 @@ create table outbox (
 ) strict;
 
 create table consumers (
-    name     text primary key,
-    seq      integer not null,         -- consumed up to and with this one
-    attempts integer not null default 0,
-    next_at  integer not null default 0
+    name text primary key,
+    seq  integer not null              -- consumed up to and with this one
 ) strict;
 
 create table tokens (

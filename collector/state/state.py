@@ -111,19 +111,9 @@ class State:
             return outbox.register(con, name, outbox.bounds(con)[1] if start is None else start)
 
     def consumed(self, name: str, seq: int) -> None:
-        """The consumer is done with everything up to `seq`; its attempts begin anew."""
+        """The consumer is done with everything up to `seq`."""
         with self._db.write() as con:
             outbox.consumed(con, name, seq)
-
-    def failed(self, name: str, next_at: int) -> None:
-        """The row after the consumer's `seq` failed once more; to be tried again at `next_at`."""
-        with self._db.write() as con:
-            outbox.failed(con, name, next_at)
-
-    def forget_consumer(self, name: str) -> None:
-        """The consumer is no longer configured: keep nothing for it."""
-        with self._db.write() as con:
-            outbox.forget(con, name)
 
     def keep_consumers(self, names: Collection[str]) -> None:
         """These are the consumers there are: the outbox keeps nothing for any other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey
@@ -38,7 +38,7 @@ class Ledger:
     dropped: int = 0
     values: int = 0
     conflicts: int = 0
-    extra: dict[str, int] = field(default_factory=dict)  # further counters, by name
+    qos0: int = 0  # of the messages, those that came with QoS 0: without promise
 
 
 class StoreError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,7 +67,7 @@ class DuckStore:
         if self._doubt:
             with self._writing():
                 pass
-        return None if self._ledger is None else _copy(self._ledger)
+        return None if self._ledger is None else replace(self._ledger)
 
     def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> None:
         """Write the rows, the rejects and the ledger: all or nothing, durable on return.
@@ -84,7 +83,7 @@ class DuckStore:
             self._write(con, new, rejects, ledger, fresh)
             self._doubt, self._tried = False, None
             self._known |= fresh
-            self._ledger = _copy(ledger)
+            self._ledger = replace(ledger)
 
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""
@@ -199,7 +198,7 @@ class DuckStore:
         return KEPT_REJECTS
 
     def _put(self, con: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-        row = [getattr(ledger, name) for name in tables.COUNTS] + [json.dumps(ledger.extra)]
+        row = [getattr(ledger, name) for name in tables.COUNTS]
         con.execute(tables.FIRST_LEDGER if self._ledger is None else tables.NEXT_LEDGER, row)
 
     def _lasts(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[I32, I64, F64]]:
@@ -298,11 +297,7 @@ class DuckStore:
 
 
 def _ledger(row: tuple[Any, ...]) -> Ledger:
-    return Ledger(**dict(zip(tables.COUNTS, row[:-1], strict=True)), extra=json.loads(row[-1]))
-
-
-def _copy(ledger: Ledger) -> Ledger:
-    return replace(ledger, extra=dict(ledger.extra))
+    return Ledger(**dict(zip(tables.COUNTS, row, strict=True)))
 
 
 def _found(con: duckdb.DuckDBPyConnection, rows: I64, ids: I32, time: I64) -> dict[str, Any]:

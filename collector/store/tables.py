@@ -13,7 +13,9 @@ from collector.core.readings import SeriesKey
 from collector.store.base import Aggregate, Reject
 
 SCHEMA = 1
-COUNTS = ("cursor", "messages", "stored", "duplicate", "quarantined", "dropped", "values", "conflicts")
+COUNTS = (
+    "cursor", "messages", "stored", "duplicate", "quarantined", "dropped", "values", "conflicts", "qos0",
+)  # fmt: skip
 
 CREATE = """
 begin;
@@ -27,19 +29,19 @@ create table rejects ("offset" bigint not null, received bigint not null, topic 
                       reason varchar not null, head blob not null, size bigint not null);
 create table ledger (cursor bigint not null, messages bigint not null, stored bigint not null,
                      duplicate bigint not null, quarantined bigint not null, dropped bigint not null,
-                     "values" bigint not null, conflicts bigint not null, extra varchar not null);
+                     "values" bigint not null, conflicts bigint not null, qos0 bigint not null);
 commit;
 """
 # A hash of every column reads every block; a bare max() would be answered from statistics.
 SCAN = "select bit_xor(hash(series, time, value, quality, received)) from readings"
 
 LEDGER = """
-select cursor, messages, stored, duplicate, quarantined, dropped, "values", conflicts, extra from ledger
+select cursor, messages, stored, duplicate, quarantined, dropped, "values", conflicts, qos0 from ledger
 """
 FIRST_LEDGER = "insert into ledger values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 NEXT_LEDGER = """
 update ledger set cursor = ?, messages = ?, stored = ?, duplicate = ?, quarantined = ?, dropped = ?,
-                  "values" = ?, conflicts = ?, extra = ?
+                  "values" = ?, conflicts = ?, qos0 = ?
 """
 PRUNE = """
 delete from rejects where "offset" <

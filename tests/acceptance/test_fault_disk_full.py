@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.faults.checks import alerts, balanced, nothing_missing, settled, wait_for
-from tests.acceptance.faults.disk import SmallDisk, small_disk
 from tests.acceptance.faults.publishers import Load
 from tests.bench.rig import Rig
+from tests.disk import SmallDisk, small_disk
 
 RULE = "collector-disk-full"
 LEFT = 1_000_000

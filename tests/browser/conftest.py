@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.unit import api_desk
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -24,18 +23,6 @@ QUIET = [
     "--no-first-run",
 ]
 QUIET += ["--disable-component-update", "--disable-sync"]
-
-
-def _desk_module() -> ModuleType:
-    name = "api_desk"
-    if name not in sys.modules:
-        file = Path(__file__).parents[1] / "unit" / "api_desk.py"
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 @pytest.fixture(scope="module")  # no longer: Playwright's own loop would stand in the way of asyncio tests
@@ -51,7 +38,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Any]:
     """A collector in memory with some readings of the last two hours."""
-    desk = _desk_module().Desk(tmp_path)
+    desk = api_desk.Desk(tmp_path)
     now = time.time_ns()
     for device, metric, middle in (
         ("lubuk-alung-ont", "rx_dbm", -21.0),
@@ -73,7 +60,7 @@ def desk(tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture
 def live(desk: Any) -> Iterator[Any]:
     """The desk behind a real server."""
-    with _desk_module().serving(desk) as live:
+    with api_desk.serving(desk) as live:
         yield live
 
 

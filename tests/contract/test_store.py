@@ -79,10 +79,10 @@ def test_the_ledger_comes_back_as_it_was_committed(
     opener: Opener, table: SeriesTable, tmp_path: Path
 ) -> None:
     store = opener(tmp_path, table)
-    first = Ledger(7, 6, 1, 2, 2, 1, 9, 3, {"unclaimed": 4})
+    first = Ledger(7, 6, 1, 2, 2, 1, 9, 3, 3)
     store.commit(rows(table, (KEY, DAY, 1.0)), [], first)
     assert store.ledger() == first
-    second = Ledger(2**60, 7, 2, 2, 2, 1, 10, 3, {"unclaimed": 4, "late": 1})
+    second = Ledger(2**60, 7, 2, 2, 2, 1, 10, 3, 4)
     store.commit(rows(table), [], second)
     store.close()
     again = opener(tmp_path, SeriesTable())
@@ -91,13 +91,13 @@ def test_the_ledger_comes_back_as_it_was_committed(
 
 
 def test_the_ledger_handed_out_is_a_copy(store: Store, table: SeriesTable) -> None:
-    given_ledger = Ledger(1, extra={"late": 1})
+    given_ledger = Ledger(1, qos0=1)
     store.commit(rows(table), [], given_ledger)
-    given_ledger.extra["late"] = 2
+    given_ledger.qos0 = 2
     got = store.ledger()
     assert got is not None
     got.cursor = 99
-    assert store.ledger() == Ledger(1, extra={"late": 1})
+    assert store.ledger() == Ledger(1, qos0=1)
 
 
 def test_find_tells_what_is_there_and_its_value(store: Store, table: SeriesTable) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,28 +12,7 @@ from fastapi.routing import APIRoute
 from collector.api.access import role_of
 from collector.api.app import ROUTERS
 from collector.state import ROLES
-
-
-def _load(name: str) -> Any:
-    """The neighbour file of that name: test files are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-api_desk = _load("api_desk")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Any]:
-    desk = api_desk.Desk(tmp_path)
-    yield desk
-    desk.close()
-
+from tests.unit import api_desk
 
 ROUTES = [(route, method) for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
           for method in sorted(route.methods)]  # fmt: skip

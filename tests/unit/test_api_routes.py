@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,28 +11,7 @@ import pytest
 from collector.api.app import STATIC
 from devices.catalogue import KINDS
 from devices.problems import Problems
-
-
-def _load(name: str) -> Any:
-    """The neighbour file of that name: test files are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-api_desk = _load("api_desk")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Any]:
-    desk = api_desk.Desk(tmp_path)
-    yield desk
-    desk.close()
-
+from tests.unit import api_desk
 
 SITE = "1305012001"
 ONT = {"site": SITE, "device": "lubuk-alung-ont", "metric": "rx_dbm"}

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,28 +13,7 @@ import pytest
 
 from collector.api.context import Pace
 from collector.state import ROLES
-
-
-def _load(name: str) -> Any:
-    """The neighbour file of that name: test files are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-api_desk = _load("api_desk")
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Any]:
-    desk = api_desk.Desk(tmp_path)
-    yield desk
-    desk.close()
-
+from tests.unit import api_desk
 
 QUICK = Pace(stats=0.2, reading=0.05, beat=0.3, check=0.3, stall=0.5)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from collector.broker import Mosquitto
 from collector.cli.main import app
 from collector.doctor.machine import clock, speed
+from collector.state import State
 
 
 def doctor(config: Path, *words: str) -> tuple[int, dict[str, Any]]:
@@ -109,3 +111,25 @@ def test_a_slow_disk_is_judged_by_its_middle() -> None:
 def test_the_clock_is_looked_at() -> None:
     assert clock().check == "clock"
     assert "UTC" in clock().what or "cannot be known" in clock().what
+
+
+def test_an_audit_that_somebody_touched_is_found(config: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    state = State(data / "state.db")
+    for number in range(3):
+        state.audit(number, "somebody", "login")
+    state.close()
+    assert doctor(config)[1]["audit"]["status"] == "ok"
+    con = sqlite3.connect(data / "state.db")
+    con.executescript("drop trigger audit_keeps_what_it_has; update audit set who = 'nobody' where seq = 2")
+    con.close()
+    code, found = doctor(config)
+    assert code == 1
+    assert "row 2" in found["audit"]["what"]
+
+
+def test_a_rule_of_the_collectors_own_may_be_overridden(config: Path, region_small: Path) -> None:
+    text = '[[override]]\nrule = "clock-wrong"\nselect = { site = "load-000000" }\nenabled = false\n'
+    (region_small / "rules" / "own.toml").write_text(text)
+    assert doctor(config)[1]["rules"]["status"] == "ok"

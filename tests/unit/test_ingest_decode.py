@@ -68,7 +68,7 @@ def test_an_array_becomes_items_of_one_message(decoder: Decoder) -> None:
     many = b'[{"ts":1,"values":{"latency_ms":1}},{"values":{"latency_ms":2,"loss_pct":3}}]'
     found = decoder.decode(batch((TELE, tele()), (TELE, many)))
     assert found.item_message.tolist() == [0, 1, 1]
-    assert found.row_message.tolist() == [0, 1, 1, 1]
+    assert found.item_message[found.row_item].tolist() == [0, 1, 1, 1]
     assert found.item_ts.tolist() == [NO_TS, 10**6, NO_TS]
 
 
@@ -76,7 +76,7 @@ def test_nulls_are_no_readings(decoder: Decoder) -> None:
     some, none = b'{"values":{"latency_ms":null,"loss_pct":2}}', b'{"values":{"latency_ms":null}}'
     found = decoder.decode(batch((TELE, some), (TELE, none), (TELE, tele())))
     assert values(decoder, found) == [("loss_pct", 2.0), ("latency_ms", 1.5)]
-    assert found.row_message.tolist() == [0, 2]
+    assert found.item_message[found.row_item].tolist() == [0, 2]
     assert found.nulls == [1]
 
 
@@ -131,7 +131,7 @@ def test_a_bad_message_is_refused_with_a_reason_and_its_neighbours_are_untouched
     assert REFUSED_ONES[message] in reason
     assert "\n" not in reason
     assert found.device[1] == REFUSED
-    assert found.row_message.tolist() == [0, 2]
+    assert found.item_message[found.row_item].tolist() == [0, 2]
     assert len(found) == 3
 
 
@@ -260,7 +260,12 @@ def test_no_bytes_make_a_batch_fail(region: Region, messages: list[tuple[str, by
     assert len(found) == len(messages)
     refused = {which for which, _ in found.refused}
     assert refused == set(np.flatnonzero(found.device == REFUSED).tolist())
-    others = {*found.row_message.tolist(), *(m for m, _ in found.states), *found.signs, *found.nulls}
+    others = {
+        *found.item_message[found.row_item].tolist(),
+        *(m for m, _ in found.states),
+        *found.signs,
+        *found.nulls,
+    }
     assert refused.isdisjoint(others)
     assert refused | others == set(range(len(messages)))
     assert all(map(math.isfinite, found.value.tolist()))

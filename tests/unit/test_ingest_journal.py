@@ -25,6 +25,7 @@ from collector.ingest.journal import Journal, Retention
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
 from collector.ingest.segment import HEADER_SIZE, RECORD_SIZE, VersionError
+from tests.disk import small_disk
 
 S = 10**9
 Row = tuple[int, str, bytes]
@@ -258,12 +259,8 @@ def full_after(limit: int, room: threading.Event) -> Callable[[int], None]:
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A real file system of 256 KiB."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=256k tmpfs {folder} 2>/dev/null") != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    yield folder
-    os.system(f"umount -l {folder}")
+    with small_disk(tmp_path / "tiny", "256k") as disk:
+        yield disk.folder
 
 
 def test_on_a_full_disk_messages_wait_and_control_records_pass(tiny_disk: Path) -> None:

@@ -57,25 +57,13 @@ def test_a_consumer_never_goes_back_and_outlives_a_restart(state: State, tmp_pat
     assert State(tmp_path / "state.db").consumer("log").seq == 4
 
 
-def test_failures_are_counted_until_the_row_goes_through(state: State) -> None:
-    tell(state, 2)
-    state.consumer("webhook", start=0)
-    state.failed("webhook", NOW + 5)
-    state.failed("webhook", NOW + 9)
-    waiting = state.consumer("webhook")
-    assert (waiting.seq, waiting.attempts, waiting.next_at) == (0, 2, NOW + 9)
-    state.consumed("webhook", 1)
-    through = state.consumer("webhook")
-    assert (through.seq, through.attempts, through.next_at) == (1, 0, 0)
-
-
 def test_pruning_leaves_what_a_consumer_has_not_read(state: State) -> None:
     tell(state, 10)
     state.consumed("log", 10)
     state.consumed("webhook", 4)
     assert state.prune_outbox(NOW, keep=0) == 4
     assert state.outbox_bounds() == (5, 10)
-    state.forget_consumer("webhook")
+    state.keep_consumers(["log"])
     assert state.prune_outbox(NOW, keep=2) == 4
     assert state.outbox_bounds() == (9, 10)
 

@@ -16,6 +16,7 @@ from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.store.base import Ledger, Reject, StoreError
 from collector.store.duckdb import DuckStore, open_store
 from devices.problems import Problems
+from tests.disk import small_disk
 
 KEYS = [SeriesKey("1305012001", f"rtr-{i}", "latency_ms") for i in range(50)]
 T0 = 1_764_000_000 * 10**9
@@ -303,19 +304,10 @@ for i in (0, 12_499):
 assert [r.offset for r in store.rejects(999)] == list(range(100, 0, -1))
 print("whole")
 """
-    shell = (
-        f"mount -t tmpfs -o size={megabytes}m tmpfs {tmp_path} || exit 77; "
-        f"{sys.executable} -c '{OPEN}{fill}' {tmp_path} 12500; "
-        f"{sys.executable} -c '{OPEN}{check}' {tmp_path} 12500"
-    )
-    done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", shell],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip("no small file system can be mounted here")
+    with small_disk(tmp_path / "disk", f"{megabytes}m") as disk:
+        for script in (OPEN + fill, OPEN + check):
+            command = [sys.executable, "-c", script, str(disk.folder), "12500"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "whole\n", done.stderr
 
 
