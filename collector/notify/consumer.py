@@ -122,23 +122,31 @@ class Consumer:
             await self.channel.close()
 
     async def _follow(self) -> None:
-        seq = (await asyncio.to_thread(self._outbox.consumer, self.channel.name)).seq
-        while True:
-            self._wake.clear()
-            rows = await asyncio.to_thread(self._outbox.outbox, seq, self._batch)
-            for row in rows:
-                self.counts["missed"] += row.seq - seq - 1  # the outbox had to drop them
-                await self._deliver(note_of(row))
-                seq = row.seq
-            if not rows:
-                await self._idle()
+        """The cursor is written once a batch, before a long wait, and at the end: each write is an fsync."""
+        name = self.channel.name
+        done = saved = (await asyncio.to_thread(self._outbox.consumer, name)).seq
+        try:
+            while True:
+                self._wake.clear()
+                rows = await asyncio.to_thread(self._outbox.outbox, done, self._batch)
+                for row in rows:
+                    self.counts["missed"] += row.seq - done - 1  # the outbox had to drop them
+                    await self._deliver(note_of(row))
+                    done = row.seq
+                if done > saved:
+                    await asyncio.to_thread(self._outbox.consumed, name, done)
+                    saved = done
+                if not rows:
+                    await self._idle()
+        finally:
+            if done > saved:
+                self._outbox.consumed(name, done)
 
     async def _deliver(self, note: Note) -> None:
         if note.kind in TOLD:
             await self._send(note)
         else:
             self.counts["untold"] += 1
-        await asyncio.to_thread(self._outbox.consumed, self.channel.name, note.seq)
 
     async def _send(self, note: Note) -> None:
         attempt = 0
@@ -162,6 +170,7 @@ class Consumer:
         wait = error.retry_after if error.retry_after is not None else self._wait(attempt)
         if not self.trouble:
             _log.warning("%s; note %d is tried again, for as long as it takes", error, seq)
+            await asyncio.to_thread(self._outbox.consumed, self.channel.name, seq - 1)
         self.trouble = str(error)
         await self._sleep(wait)
         self.counts["retries"] += 1
