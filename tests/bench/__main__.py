@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHES = ("throughput", "latency", "demo", "kill", "store", "engine", "storm", "day")
+BENCHES = ("throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "day")
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
     "throughput.cpu_us_per_message": "<= 20",
