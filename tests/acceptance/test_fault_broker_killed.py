@@ -42,7 +42,8 @@ def ordeal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ordeal]:
         stack.callback(rig.end)
         rig.start()
         publishers = _publishers(rig)
-        time.sleep(2.5)  # longer than the broker takes to save for the first time
+        time.sleep(1.0)
+        _saved(rig)
         back = [_kill(rig, publishers, session_lost=lost) for lost in (False, True, False)]
         published = {number for publisher in publishers for number in publisher.end()}
         total = len(published)
@@ -73,8 +74,14 @@ def _kill(rig: Rig, publishers: list[DeviceThread], *, session_lost: bool) -> fl
     took = wait_for("it is subscribed again", lambda: rig.stats()["connects"] > connects, 20)
     for publisher, connections in zip(publishers, before, strict=True):
         wait_for("a device is back", lambda: publisher.connections > connections, 20)  # noqa: B023
-    time.sleep(1.5)
+    _saved(rig)
     return took
+
+
+def _saved(rig: Rig) -> None:
+    """Wait until the broker has saved the sessions as they are now: the next kill is about those."""
+    file, now = rig.broker.folder / "mosquitto.db", time.time() + 0.1
+    wait_for("the broker has saved", lambda: file.exists() and file.stat().st_mtime > now, 20)
 
 
 def test_it_is_subscribed_again_within_ten_seconds(ordeal: Ordeal) -> None:
