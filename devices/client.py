@@ -103,6 +103,7 @@ class DeviceClient:
         self._goodbye = 0  # the packet id of the farewell
         self._gone = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._wire: Wire | None = None
         self._connected = False
         self._connections = 0
         self._seen = 0
@@ -159,7 +160,7 @@ class DeviceClient:
         at = self._rising(whose.id) if ts is None else ts
         payload = native.encode_tele(values, at, seq % 2**32)
         self._seqs[whose.id] = seq % 2**32
-        self._put(whose, Suffix.TELE, payload)
+        self._say(whose, Suffix.TELE, payload)
 
     def _rising(self, device: str) -> int:
         now, last = self._now(), self._last_ts.get(device, 0)
@@ -172,7 +173,20 @@ class DeviceClient:
         """Publish an event, of now unless it has a time. Raises as `publish_tele` does."""
         whose = self._devices[device or self._device.id]
         dated = event if event.ts is not None else Event(event.event, self._now(), event.data)
-        self._put(whose, Suffix.EVENT, native.encode_event(dated))
+        self._say(whose, Suffix.EVENT, native.encode_event(dated))
+
+    def publish(self, message: Outgoing) -> None:
+        """Publish a message made elsewhere, such as a simulator's, as it is."""
+        self._put(message)
+
+    async def abort(self) -> None:
+        """Leave as a power cut does: no farewell, so the will is published. What is pending is lost."""
+        self._stop.set()
+        if self._wire is not None:
+            self._wire.sever()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 (a wait that ends is no error here)
         """Wait until the broker has everything for somebody, at most `timeout` seconds; whether it has."""
@@ -186,9 +200,12 @@ class DeviceClient:
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    def _put(self, device: Device, suffix: Suffix, payload: bytes) -> None:
+    def _say(self, device: Device, suffix: Suffix, payload: bytes) -> None:
+        self._put(Outgoing(topics.build(Address(device.site, device.id, suffix)), payload))
+
+    def _put(self, message: Outgoing) -> None:
         dropped = self._outbox.dropped
-        self._outbox.put(Outgoing(topics.build(Address(device.site, device.id, suffix)), payload))
+        self._outbox.put(message)
         if dropped == 0 and self._outbox.dropped:
             log.warning("%s: the buffer of %d messages is full; the oldest are dropped",
                         self._device.id, self._options.capacity)  # fmt: skip
@@ -205,6 +222,7 @@ class DeviceClient:
             except Exception:  # whatever it was, a device in the field has nobody to restart it
                 log.exception("%s: the connection to %s:%d failed", self._device.id, to.host, to.port)
             self._connected = False
+            self._wire = None
             self._outbox.disconnected()
             self._numbers.clear()
             attempt = 0 if time.monotonic() - began > _STEADY_S else attempt + 1
@@ -215,6 +233,7 @@ class DeviceClient:
     async def _session(self, to: Broker) -> None:
         state = topics.build(Address(self._device.site, self._device.id, Suffix.STATE))
         async with Wire(to, state, self._acknowledged) as wire:
+            self._wire = wire
             self._connections += 1
             self._heard = time.monotonic()
             wire.send(state, native.encode_state(online=True), retain=True)
@@ -323,4 +342,4 @@ class DeviceClient:
             self._answer(device, ack)
 
     def _answer(self, device: Device, ack: CommandAck) -> None:
-        self._put(device, Suffix.ACK, native.encode_ack(ack))
+        self._say(device, Suffix.ACK, native.encode_ack(ack))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
-from devices import regionfiles, regiontables
+from devices import geojson, regionfiles, regionnet, regionrows
 from devices.model import Area, Device, Link, Person, Site
 from devices.problems import Problem, Problems
 
@@ -57,7 +57,7 @@ class Region:
 
     def areas_of(self, site: str) -> tuple[str, ...]:
         """What a site lies in, innermost first: ids of sites and codes of areas."""
-        return _ancestors(site, self.sites, self.areas)
+        return regionrows.ancestors(site, self.sites, self.areas)
 
     def published_by(self, publisher: str) -> tuple[Device, ...]:
         """The devices a publisher speaks for: itself and those `via` it."""
@@ -84,6 +84,11 @@ def read_folder(folder: Path) -> dict[str, bytes]:
     return files
 
 
+def path_in(root: str, name: str) -> str:
+    """How a file of the folder is called in problems."""
+    return f"{root.rstrip('/')}/{name}" if root else name
+
+
 def content_hash(files: Mapping[str, bytes]) -> str:
     """SHA-256 (hex) over the files' names and contents, whatever their order."""
     digest = hashlib.sha256()
@@ -100,166 +105,75 @@ def load(files: Mapping[str, bytes], root: str = "") -> Region:
     `root` is put before file names in problems. Rule files are taken as they are, unchecked.
     """
     problems = [
-        Problem(_path(root, name), "the file is missing", "a region folder needs it")
+        Problem(path_in(root, name), "the file is missing", "a region folder needs it")
         for name in _NEEDED
         if name not in files
     ]
     content = {name: raw for name, raw in files.items() if not name.startswith(_RULES)}
-    head, areas, sites, devices, links, people = _parts(content, root, problems)
-    if problems or head is None:
+    parts = _parts(content, root, problems)
+    if problems or parts.head is None:
         raise Problems(problems)
     at: dict[str, list[Device]] = defaultdict(list)
-    for device in devices.values():
+    for device in parts.devices.values():
         at[device.site].append(device)
     return Region(
-        name=head.name,
-        timezone=head.timezone,
-        languages=tuple(head.languages),
-        holidays=tuple(head.holidays),
-        centre=head.centre,
-        sites=sites,
-        devices=devices,
-        links=links,
-        areas=areas,
+        name=parts.head.name,
+        timezone=parts.head.timezone,
+        languages=tuple(parts.head.languages),
+        holidays=tuple(parts.head.holidays),
+        centre=parts.head.centre,
+        sites=parts.sites,
+        devices=parts.devices,
+        links=parts.links,
+        areas=parts.areas,
         boundaries=files["boundaries.geojson"],
         rules={name: raw for name, raw in files.items() if name.startswith(_RULES)},
-        people=people,
-        aliases={old: site.id for site in sites.values() for old in site.alias},
+        people=parts.people,
+        aliases={old: site.id for site in parts.sites.values() for old in site.alias},
         hash=content_hash(files),
         _at={site: tuple(found) for site, found in at.items()},
     )
 
 
-_Parts = tuple[
-    regionfiles.RegionToml | None,
-    dict[str, Area],
-    dict[str, Site],
-    dict[str, Device],
-    dict[str, Link],
-    dict[str, Person],
-]
+@dataclass(slots=True)
+class _Parts:
+    """What the files say, as far as it could be read."""
+
+    head: regionfiles.RegionToml | None = None
+    areas: dict[str, Area] = field(default_factory=dict)
+    sites: dict[str, Site] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+    people: dict[str, Person] = field(default_factory=dict)
 
 
 def _parts(files: Mapping[str, bytes], root: str, problems: list[Problem]) -> _Parts:
+    """Read all there is; a file that is missing has been named already."""
+
     def file(name: str) -> tuple[str, bytes]:
-        return _path(root, name), files[name]
+        return path_in(root, name), files[name]
 
-    head = None
-    areas: dict[str, Area] = {}
-    sites: dict[str, Site] = {}
-    devices: dict[str, Device] = {}
+    parts = _Parts()
+    sites, links, outlines = regionrows.NO_SITES, regionrows.NO_LINKS, []
     if "boundaries.geojson" in files:
-        areas = regionfiles.areas(*file("boundaries.geojson"), problems)
+        world = geojson.features(*file("boundaries.geojson"), problems)
+        parts.areas, outlines = regionfiles.areas(world, problems), regionfiles.outlines(world)
     if "sites.csv" in files:
-        sites = _sites(*file("sites.csv"), areas, problems)
+        sites = regionrows.sites(*file("sites.csv"), parts.areas, problems)
+        regionnet.check_places(sites, outlines, problems)
     if "devices.csv" in files:
-        devices = _devices(*file("devices.csv"), sites, problems)
+        parts.devices = regionrows.devices(*file("devices.csv"), sites.items, problems)
     if "region.toml" in files:
-        head = regionfiles.toml(*file("region.toml"), regionfiles.RegionToml, problems)
-        _check_centre(head, sites, _path(root, "region.toml"), problems)
-    links = _links(*file("links.geojson"), sites, problems) if "links.geojson" in files else {}
-    people = regionfiles.people(*file("people.toml"), problems) if "people.toml" in files else {}
-    return head, areas, sites, devices, links, people
-
-
-def _sites(where: str, raw: bytes, areas: Mapping[str, Area], problems: list[Problem]) -> dict[str, Site]:
-    sites: dict[str, Site] = {}
-    lines: dict[str, int] = {}
-    for line, row in regiontables.table(where, raw, regiontables.SITES, problems):
-        site = Site(**row)
-        if site.id in lines:
-            what = f"the site {site.id} stands in line {lines[site.id]} already"
-            problems.append(Problem(f"{where}:{line}", what, "give each site an id of its own"))
-            continue
-        if ("lon" in row and "lat" in row) and (site.lon is None) != (site.lat is None):
-            problems.append(Problem(f"{where}:{line}", "has only one of lon and lat", "give both or neither"))
-        lines[site.id] = line
-        sites[site.id] = site
-    for site in sites.values():
-        problems += _parent_problems(f"{where}:{lines[site.id]}", site, sites, areas)
-    _check_aliases(where, sites, lines, problems)
-    return sites
-
-
-def _parent_problems(
-    where: str, site: Site, sites: Mapping[str, Site], areas: Mapping[str, Area]
-) -> list[Problem]:
-    if site.parent and site.parent not in sites and site.parent not in areas:
-        what = f"the parent {site.parent} is neither a site nor an area of boundaries.geojson"
-        return [Problem(where, what, "name the site or the area it lies in, or leave it empty")]
-    if site.id in _ancestors(site.id, sites, areas):
-        return [Problem(where, f"the site {site.id} lies in itself", "mend the parents on the way")]
-    return []
-
-
-def _check_aliases(
-    where: str, sites: Mapping[str, Site], lines: Mapping[str, int], problems: list[Problem]
-) -> None:
-    owner: dict[str, str] = {}
-    for site in sites.values():
-        for old in site.alias:
-            taken = old if old in sites else owner.setdefault(old, site.id)
-            if taken != site.id or old in sites:
-                what = f"the alias {old} is {'a site id' if old in sites else f'an alias of {taken}'} already"
-                problems.append(
-                    Problem(f"{where}:{lines[site.id]}", what, "an old id leads to one site only")
-                )
-
-
-def _devices(where: str, raw: bytes, sites: Mapping[str, Site], problems: list[Problem]) -> dict[str, Device]:
-    devices: dict[str, Device] = {}
-    lines: dict[str, int] = {}
-    for line, row in regiontables.table(where, raw, regiontables.DEVICES, problems):
-        device = Device(**row)
-        if device.id in lines:
-            what = f"the device {device.id} stands in line {lines[device.id]} already"
-            problems.append(Problem(f"{where}:{line}", what, "a device id is unique in the region"))
-            continue
-        lines[device.id] = line
-        devices[device.id] = device
-        site = sites.get(device.site)
-        if site is None:
-            what = f"the site {device.site} is not in sites.csv"
-            problems.append(Problem(f"{where}:{line}", what, "add the site, or name another"))
-        elif site.kind == "node":
-            what = f"the site {site.id} is a node, which has no devices"
-            problems.append(Problem(f"{where}:{line}", what, "name the site where it stands"))
-    for device in devices.values():
-        problems += _via_problems(f"{where}:{lines[device.id]}", device, devices)
-    return devices
-
-
-def _via_problems(where: str, device: Device, devices: Mapping[str, Device]) -> list[Problem]:
-    if not device.via:
-        return []
-    via = devices.get(device.via)
-    if via is None:
-        mend = "name the device that publishes for it, or leave it empty"
-        return [Problem(where, f"via {device.via} is no device of this file", mend)]
-    if via.id == device.id:
-        return [Problem(where, "via names the device itself", "leave it empty: it publishes itself")]
-    if via.via:
-        what = f"via {via.id} is published via {via.via} itself"
-        return [Problem(where, what, f"name {via.via}, which holds the connection")]
-    return []
-
-
-def _links(where: str, raw: bytes, sites: Mapping[str, Site], problems: list[Problem]) -> dict[str, Link]:
-    links: dict[str, Link] = {}
-    for at, link in regionfiles.links(where, raw, problems):
-        if link.id in links:
-            problems.append(
-                Problem(at, f"the link {link.id} stands twice", "give each link an id of its own")
-            )
-        if link.a == link.b:
-            problems.append(Problem(at, f"the link {link.id} ends where it begins", "name two sites"))
-        for key, end in (("from", link.a), ("to", link.b)):
-            if end not in sites:
-                problems.append(
-                    Problem(at, f"{key} {end} is not in sites.csv", "add the site, or name another")
-                )
-        links[link.id] = link
-    return links
+        parts.head = regionfiles.toml(*file("region.toml"), regionfiles.RegionToml, problems)
+        _check_centre(parts.head, sites.items, path_in(root, "region.toml"), problems)
+    if "links.geojson" in files:
+        found = geojson.features(*file("links.geojson"), problems)
+        links = regionrows.links(found, sites.items, problems)
+        regionnet.check_links(links, sites, parts.head.centre if parts.head else "", problems)
+    if "people.toml" in files:
+        parts.people = regionfiles.people(*file("people.toml"), problems)
+    parts.sites, parts.links = sites.items, links.items
+    return parts
 
 
 def _check_centre(
@@ -271,17 +185,3 @@ def _check_centre(
     if site is None or site.kind != "centre":
         what = f"centre {head.centre} is {'not in sites.csv' if site is None else f'a {site.kind}'}"
         problems.append(Problem(f"{where}: centre", what, "name a site of kind centre"))
-
-
-def _ancestors(site: str, sites: Mapping[str, Site], areas: Mapping[str, Area]) -> tuple[str, ...]:
-    found: list[str] = []
-    at = site
-    while True:
-        at = (at in sites and sites[at].parent) or (at in areas and areas[at].parent) or ""
-        if at in found or (at not in sites and at not in areas):
-            return tuple(found)
-        found.append(at)
-
-
-def _path(root: str, name: str) -> str:
-    return f"{root.rstrip('/')}/{name}" if root else name

@@ -5,16 +5,17 @@ Nothing here looks from one file into another; `devices.region` does. The CSV fi
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from devices.geo import Outline
+from devices.geojson import Features, line_path, outline
 from devices.model import Area, Link, Person
 from devices.problems import Problem
 from devices.regiontables import decode, hours
@@ -87,7 +88,8 @@ class _LinkProperties(_Strict):
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def _model(kind: type[_M], tree: object, where: Callable[[str], str], problems: list[Problem]) -> _M | None:
+def model(kind: type[_M], tree: object, where: Callable[[str], str], problems: list[Problem]) -> _M | None:
+    """The tree as a model, or None. `where` says where a key stands."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -122,10 +124,10 @@ def toml(where: str, raw: bytes, kind: type[_M], problems: list[Problem]) -> _M 
             Problem(f"{where}:{line}", f"is not TOML: {what[:1].lower()}{what[1:]}", "mend that line")
         )
         return None
-    return _model(kind, tree, lambda key: f"{where}:{_line_of(content, key)}", problems)
+    return model(kind, tree, lambda key: f"{where}:{line_of(content, key)}", problems)
 
 
-def _line_of(content: str, key: str) -> int:
+def line_of(content: str, key: str) -> int:
     """The line of a key, as near as a search can tell: for `person.1.name` that of the second person."""
     first, *rest = key.split(".")
     lines = content.splitlines()
@@ -148,83 +150,63 @@ def people(where: str, raw: bytes, problems: list[Problem]) -> dict[str, Person]
     persons: dict[str, Person] = {}
     for index, person in enumerate(found.person if found else ()):
         if person.name in persons:
-            line = _line_of(raw.decode("utf-8-sig"), f"person.{index}.name")
+            line = line_of(raw.decode("utf-8-sig"), f"person.{index}.name")
             problems.append(Problem(f"{where}:{line}", f"{person.name!r} stands twice", "tell the two apart"))
         persons[person.name] = Person(person.name, person.language, tuple(person.channels), person.roster)
     return persons
 
 
-def _features(where: str, raw: bytes, problems: list[Problem]) -> list[Any]:
-    content = decode(where, raw, problems)
-    if not content and raw:
-        return []
-    try:
-        tree = json.loads(content)
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        what = f"is not JSON ({getattr(error, 'msg', 'it is nested too deep')})"
-        problems.append(Problem(f"{where}:{line}", what, "export it as GeoJSON again"))
-        return []
-    features = tree.get("features") if isinstance(tree, dict) else None
-    if not isinstance(features, list) or tree.get("type") != "FeatureCollection":
-        problems.append(Problem(where, "is not a GeoJSON FeatureCollection", "export it as one, in WGS 84"))
-        return []
-    return features
-
-
-def areas(where: str, raw: bytes, problems: list[Problem]) -> dict[str, Area]:
+def areas(found: Features, problems: list[Problem]) -> dict[str, Area]:
     """The areas of boundaries.geojson that have a code, by code."""
-    found: dict[str, Area] = {}
-    for index, feature in enumerate(_features(where, raw, problems)):
-        at = f"{where}: feature {index}"
+    known: dict[str, Area] = {}
+    for index, feature in enumerate(found.items):
         properties = feature.get("properties") if isinstance(feature, dict) else None
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
         if not isinstance(properties, dict) or not isinstance(geometry, dict):
-            problems.append(Problem(at, "has no properties or no geometry", "give it both, or delete it"))
+            what = "the feature has no properties or no geometry"
+            problems.append(Problem(found.at(index), what, "give it both, or delete it"))
             continue
         code = properties.get("code")
         if code is None:
             continue
         if not isinstance(code, str) or not is_id(code):
-            problems.append(Problem(at, f"the code {code!r} is no id", 'write it like "1305012001"'))
-        elif code in found:
-            problems.append(Problem(at, f"the code {code} stands twice", "keep one"))
+            what = f"the code {code!r} is no id"
+            problems.append(Problem(found.at(index), what, 'write it like "1305012001"'))
+        elif code in known:
+            problems.append(Problem(found.at(index), f"the code {code} stands twice", "keep one"))
         else:
             rest = (str(properties.get(key) or "") for key in ("name", "level", "parent"))
-            found[code] = Area(code, *rest)
-    return found
+            known[code] = Area(code, *rest)
+    return known
 
 
-def links(where: str, raw: bytes, problems: list[Problem]) -> Iterator[tuple[str, Link]]:
-    """The links of links.geojson as (where, link), good ones only."""
-    for index, feature in enumerate(_features(where, raw, problems)):
-        at = f"{where}: feature {index}"
+def outlines(found: Features) -> list[Outline]:
+    """What the areas of boundaries.geojson cover: one for each feature that has polygons."""
+    shapes = (outline(each.get("geometry")) for each in found.items if isinstance(each, dict))
+    return [shape for shape in shapes if shape is not None]
+
+
+def links(found: Features, problems: list[Problem]) -> Iterator[tuple[int, Link]]:
+    """The links of links.geojson as (index of the feature, link), good ones only."""
+    for index, feature in enumerate(found.items):
+        wrong: list[Problem] = []
         properties = feature.get("properties") if isinstance(feature, dict) else None
-        path = _path(feature.get("geometry") if isinstance(feature, dict) else None)
+        path = line_path(feature.get("geometry") if isinstance(feature, dict) else None)
+        named = _named(properties)
         if path is None:
             mend = "draw it as a line of two or more [lon, lat] in WGS 84"
-            problems.append(Problem(at, "is not a LineString in degrees", mend))
-        good = _model(_LinkProperties, properties, lambda _, at=at: at, problems)  # type: ignore[misc]
+            wrong.append(Problem("", f"{named} is not a LineString in degrees", mend))
+        good = model(_LinkProperties, properties, lambda _: "", wrong)
+        problems += [Problem(found.at(index), _of(named, each.what), each.mend) for each in wrong]
         if good is not None and path is not None:
-            known = good.model_dump()
-            yield at, Link(**known, path=path)
+            yield index, Link(**good.model_dump(), path=path)
 
 
-def _path(geometry: object) -> tuple[tuple[float, float], ...] | None:
-    if not isinstance(geometry, dict) or geometry.get("type") != "LineString":
-        return None
-    points = geometry.get("coordinates")
-    if not isinstance(points, list) or len(points) < 2:
-        return None
-    path = tuple((point[0], point[1]) for point in points if _is_point(point))
-    return path if len(path) == len(points) else None
+def _named(properties: object) -> str:
+    """How a link is called in problems: by its id, if it has one."""
+    name = properties.get("id") if isinstance(properties, dict) else None
+    return f"the link {name}" if isinstance(name, str) and is_id(name) else "the link"
 
 
-def _is_point(point: object) -> bool:
-    return (
-        isinstance(point, list)
-        and len(point) >= 2
-        and all(type(value) in {int, float} for value in point[:2])
-        and -180 <= point[0] <= 180
-        and -90 <= point[1] <= 90
-    )
+def _of(named: str, what: str) -> str:
+    return what if what.startswith(named) else f"{named}: {what}"

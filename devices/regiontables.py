@@ -121,20 +121,24 @@ def labels(cell: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: how its cells are read, and whether the table makes no sense without it."""
+    """A column of a table: how its cells are read, and whether the table makes no sense without it.
+
+    `alike`: many rows say the same there, so that what a cell means is kept.
+    """
 
     parse: Parser
     needed: bool = False
+    alike: bool = True
 
 
 SITES: Mapping[str, Column] = {
-    "id": Column(ident, needed=True),
-    "name": Column(name, needed=True),
+    "id": Column(ident, needed=True, alike=False),
+    "name": Column(name, needed=True, alike=False),
     "kind": Column(one_of(SITE_KINDS, "site kind"), needed=True),
     "parent": Column(maybe(ident, "")),
     "agency": Column(text),
-    "lon": Column(maybe(degrees(180.0), None)),
-    "lat": Column(maybe(degrees(90.0), None)),
+    "lon": Column(maybe(degrees(180.0), None), alike=False),
+    "lat": Column(maybe(degrees(90.0), None), alike=False),
     "feeder": Column(text),
     "hours": Column(maybe(hours, "")),
     "priority": Column(maybe(number, 0)),
@@ -142,7 +146,7 @@ SITES: Mapping[str, Column] = {
 }
 DEVICES: Mapping[str, Column] = {
     "site": Column(ident, needed=True),
-    "id": Column(ident, needed=True),
+    "id": Column(ident, needed=True, alike=False),
     "kind": Column(one_of(tuple(KINDS), "device kind"), needed=True),
     "via": Column(maybe(ident, "")),
     "actuators": Column(listed(word)),
@@ -172,23 +176,24 @@ def table(
         return
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     start = 1
-    header: list[str] | None = None
+    cells: _Cells | None = None
     try:
         for row in reader:
             line, start = start, reader.line_num + 1
             if not any(map(str.strip, row)):
                 continue
-            if header is None:
+            if cells is None:
                 header = [cell.strip() for cell in row]
                 if not _header_holds(f"{where}:{line}", header, columns, problems):
                     return
+                cells = _Cells(where, header, columns, problems)
                 continue
-            values = _row(f"{where}:{line}", header, row, columns, problems)
+            values = cells.read(line, row)
             if values is not None:
                 yield line, values
     except csv.Error as error:
         problems.append(Problem(f"{where}:{start}", f"is not CSV ({error})", "mend the quotes on that line"))
-    if header is None:
+    if cells is None:
         problems.append(Problem(f"{where}:1", "has no header", f"begin with {','.join(columns)}"))
 
 
@@ -219,20 +224,36 @@ def _header_holds(
     return not found
 
 
-def _row(
-    where: str, header: list[str], row: list[str], columns: Mapping[str, Column], problems: list[Problem]
-) -> dict[str, Any] | None:
-    if len(row) != len(header):
-        what = f"has {len(row)} cells, the header has {len(header)}"
-        problems.append(
-            Problem(where, what, "quote a cell that holds a comma, and leave an empty cell empty")
-        )
-        return None
-    values: dict[str, Any] = {}
-    for column, cell in zip(header, row, strict=True):
-        try:
-            values[column] = columns[column].parse(cell.strip())
-        except ValueError as error:
-            what, _, mend = str(error).partition("; ")
-            problems.append(Problem(where, f"{column} {what}", mend))
-    return values if all(column in values for column, rule in columns.items() if rule.needed) else None
+class _Cells:
+    """Reads the rows under a header."""
+
+    def __init__(
+        self, where: str, header: list[str], columns: Mapping[str, Column], problems: list[Problem]
+    ) -> None:
+        self._where = where
+        self._columns = [(column, columns[column], dict[str, Any]()) for column in header]
+        self._needed = [column for column, rule in columns.items() if rule.needed]
+        self._problems = problems
+
+    def read(self, line: int, row: list[str]) -> dict[str, Any] | None:
+        """The row's values without its bad cells; None if a needed one is among them."""
+        if len(row) != len(self._columns):
+            what = f"has {len(row)} cells, the header has {len(self._columns)}"
+            mend = "quote a cell that holds a comma, and leave an empty cell empty"
+            self._problems.append(Problem(f"{self._where}:{line}", what, mend))
+            return None
+        values: dict[str, Any] = {}
+        for (column, rule, known), cell in zip(self._columns, row, strict=True):
+            if cell in known:
+                values[column] = known[cell]
+                continue
+            try:
+                values[column] = value = rule.parse(cell.strip())
+            except ValueError as error:
+                what, _, mend = str(error).partition("; ")
+                self._problems.append(Problem(f"{self._where}:{line}", f"{column} {what}", mend))
+                continue
+            if rule.alike:
+                known[cell] = value
+        whole = len(values) == len(row) or all(column in values for column in self._needed)
+        return values if whole else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -116,6 +118,13 @@ class Wire(aiomqtt.Client):
         if info.rc != 0:
             raise aiomqtt.MqttCodeError(info.rc, "Could not publish message")
         return info.mid
+
+    def sever(self) -> None:
+        """Break the connection without a word."""
+        connection = cast("socket.socket | None", self._client.socket())
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     async def listen(self, command_topics: list[str]) -> list[str]:
         """Subscribe to commands; the topics that the broker refuses."""

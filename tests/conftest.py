@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,7 +37,14 @@ def region_small(tmp_path: Path) -> Path:
     """A region folder of three sites with a router and an ONT each, under the shipped rules."""
     folder = tmp_path / "region"
     shipped = sorted((ROOT / "deploy" / "padang-pariaman" / "rules").glob("*.toml"))
-    write_region(
-        folder, 3, routers=1, onts=1, rules={f"rules/{file.name}": file.read_bytes() for file in shipped}
-    )
+    write_region(folder, 3, ("router", "ont"), {f"rules/{file.name}": file.read_bytes() for file in shipped})
+    return folder
+
+
+@pytest.fixture
+def region_ring(tmp_path: Path) -> Path:
+    """A region folder of eight nagari whose fibre has two rings, under the shipped rules; yours to change."""
+    folder = tmp_path / "ring"
+    shutil.copytree(ROOT / "tests" / "regions" / "ring", folder)
+    shutil.copytree(ROOT / "deploy" / "padang-pariaman" / "rules", folder / "rules")
     return folder

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
 from collector.alarms.model import Severity
-from collector.core.config import seconds
+from devices.duration import seconds
 
 PLACEHOLDERS = ("value", "limit", "unit", "site", "device", "metric", "rule")
 """What a summary may name in braces."""

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from devices.duration import Seconds, seconds
 from devices.problems import Problem, Problems
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def size(value: object) -> int:
@@ -26,16 +26,7 @@ def size(value: object) -> int:
     return int(float(found[1]) * _SIZES[(found[2] or "").upper()])
 
 
-def seconds(value: object) -> float:
-    """Seconds from `"30d"`, `"10m"`, `"1.5s"`, `"250ms"` or a number of seconds. Raises ValueError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", str(value).strip())
-    if not found or isinstance(value, bool):
-        raise ValueError(f'{value!r} is no duration; write it like "30s", "10m", "12h" or "30d"')
-    return float(found[1]) * _SPANS[found[2] or "s"]
-
-
 Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0)]
 
 
 class _Section(BaseModel):

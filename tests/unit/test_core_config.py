@@ -165,7 +165,7 @@ def test_what_is_no_size(text: object) -> None:
         size(text)
 
 
-@pytest.mark.parametrize("text", ["", "d", "-1s", "1w", False, None, "1h30m"])
+@pytest.mark.parametrize("text", ["", "d", "-1s", "1w", False, None, "1h30", "90 m 10"])
 def test_what_is_no_duration(text: object) -> None:
     with pytest.raises(ValueError, match="no duration"):
         seconds(text)
