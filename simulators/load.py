@@ -1,7 +1,7 @@
-"""Load: valid live readings at a chosen rate, QoS 1, for the routers of a region, over raw connections.
+"""Load: valid live readings at a chosen rate, QoS 1, for the devices of a region, over raw connections.
 
 The packets of a round (one message for every device) are laid out once; each turn only their packet ids,
-times, numbers and values are written over, in columns. So a message costs 2 µs of CPU here, and
+times, numbers and values are written over, in columns. So a message costs few µs of CPU here, and
 what is measured is the broker and what listens to it.
 """
 
@@ -17,10 +17,11 @@ from devices.problems import Problems
 from devices.region import Region
 from devices.secretfile import read_secret
 from devices.tls import client_context
-from simulators.frames import METRICS
+from simulators.figures import FIGURES, MOST_VALUES
+from simulators.frames import Source
 from simulators.sender import LoadOptions, Sender
 
-__all__ = ["LoadOptions", "LoadResult", "Progress", "routers", "run_load"]
+__all__ = ["LoadOptions", "LoadResult", "Progress", "Source", "routers", "run_load", "sources"]
 
 
 @dataclass(slots=True)
@@ -46,9 +47,15 @@ class LoadResult:
 Progress = Callable[[LoadResult], None]
 
 
-def routers(region: Region) -> list[tuple[str, str]]:
-    """The (site, device) of a region's routers, in the file's order: what load publishes for by default."""
-    return [(device.site, device.id) for device in region.devices.values() if device.kind == "router"]
+def sources(region: Region) -> list[Source]:
+    """A region's devices of the kinds that load knows, in the file's order: whom it publishes for."""
+    devices = region.devices.values()
+    return [Source(device.site, device.id, device.kind) for device in devices if device.kind in FIGURES]
+
+
+def routers(region: Region) -> list[Source]:
+    """Its routers alone."""
+    return [source for source in sources(region) if source.kind == "router"]
 
 
 async def run_load(options: LoadOptions, progress: Progress | None = None) -> LoadResult:
@@ -77,8 +84,8 @@ async def run_load(options: LoadOptions, progress: Progress | None = None) -> Lo
 
 def _check(options: LoadOptions) -> None:
     rules = (
-        (bool(options.devices), "there are no devices to publish for", "give a region with routers"),
-        (1 <= options.values <= len(METRICS), "values", f"a router has 1 to {len(METRICS)}"),
+        (bool(options.devices), "there are no devices to publish for", "give a region that has some"),
+        (1 <= options.values <= MOST_VALUES, "values", f"1 to {MOST_VALUES}: no device has more"),
         (options.connections >= 1, "connections", "at least 1"),
         (options.rate >= 0, "rate", "0 (as fast as possible) or messages per second"),
         (0 <= options.alarm_share <= 1, "alarm_share", "a share from 0 to 1"),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from devices.problems import Problems
-from simulators.frames import Frames
+from simulators.frames import Frames, Source
 
 _TICK_S: Final = 0.002
 _REST_S: Final = 0.002  # between reads: a broker's acknowledgements come one by one, and each would wake us
@@ -29,16 +29,17 @@ class LoadOptions:
 
     `rate` is in messages/s over all connections, 0 as fast as the broker takes them. The n-th message goes to
     device n modulo their number; its messages are numbered from `first_seq` and their times rise by at least
-    1 ms, so one device takes at most 1,000 messages/s. `alarm_share` (0..1) of the messages carry values that
-    raise an alarm by the default rules. With `record`, the result names every acknowledged message.
+    1 ms, so one device takes at most 1,000 messages/s. `alarm_share` (0..1) of the messages, drawn by lot,
+    carry values beyond the shipped rules' limits: 1 keeps all in alarm, less lets them come and go. With
+    `record`, the result names every acknowledged message.
     """
 
     url: str
-    devices: Sequence[tuple[str, str]]  # (site, device)
+    devices: Sequence[Source]
     rate: float = 0.0
     count: int | None = None
     duration: float | None = None
-    values: int = 5
+    values: int = 5  # per message; a kind that has fewer sends those
     connections: int = 1
     window: int = 2000  # messages in flight per connection, at most the broker's receive maximum
     alarm_share: float = 0.0
@@ -120,7 +121,7 @@ class Sender(asyncio.Protocol):
         """(device, seq) of each acknowledged message."""
         devices = self._options.devices
         numbers = np.concatenate(self._acked).tolist() if self._acked else []
-        return [(devices[n % len(devices)][1], self._seq(n)) for n in numbers]
+        return [(devices[n % len(devices)].device, self._seq(n)) for n in numbers]
 
     def close(self) -> None:
         """Say goodbye."""

@@ -15,10 +15,16 @@ _GRACE_S = 5.0
 
 
 def spawn(
-    command: Sequence[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    *,
+    heard: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a command that gets SIGTERM when this process dies, however it dies. Its output goes to `log`.
 
+    If it is to be `heard`, what it says on stdout is said here too, and only its stderr goes to `log`.
     Call it from the main thread: the kernel watches the thread, not the process. Ctrl-C at the terminal is
     for the parent alone, which ends its children in order.
     """
@@ -36,7 +42,7 @@ def spawn(
         return subprocess.Popen(  # noqa: S603 (our own command lines)
             command,
             stdin=subprocess.DEVNULL,
-            stdout=out,
+            stdout=None if heard else out,
             stderr=out,
             env=None if env is None else {**os.environ, **env},
             cwd=cwd,

@@ -9,7 +9,19 @@ from typing import NoReturn
 
 import typer
 
-from collector.cli import agent, alerts, doctor, load, rejects, rules, serve, token, watch
+from collector.cli import (
+    agent,
+    alerts,
+    doctor,
+    inventory,
+    load,
+    rejects,
+    rules,
+    serve,
+    simulate,
+    token,
+    watch,
+)
 from devices.problems import Problem, Problems
 
 MISTAKE = 2
@@ -24,7 +36,7 @@ app = typer.Typer(
     help="Collector and command centre for a regency's fibre network: from the device to the operator.",
     epilog="A first look: `nagari demo`. Each command explains itself: `nagari COMMAND --help`.",
 )
-for module in (serve, agent, watch, alerts, rejects, token, rules, doctor, load):
+for module in (serve, agent, watch, alerts, rejects, token, rules, inventory, doctor, simulate, load):
     module.add(app)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collector.broker import LocalBroker
     from collector.demo.plan import Plan
 
+_STORY = "demo"
 REGION = Path(__file__).resolve().parents[2] / "deploy" / "padang-pariaman"
 
 DEMO = """
@@ -24,6 +24,8 @@ Examples:
 `nagari demo`
 
 `nagari demo --fresh --data /tmp/nagari-demo`
+
+`nagari demo --scenario blackout`: another story; `nagari simulate --list` names them
 
 Everything listens on this machine only. Ctrl-C ends all of it; the data stay in the folder for the next time.
 """
@@ -45,15 +47,18 @@ def demo(
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin with an empty folder.")] = False,
     region: Annotated[Path, typer.Option(help="The region folder.", metavar="FOLDER")] = REGION,
     device: Annotated[str, typer.Option(help="The region's device that this machine is.")] = "agent-kominfo",
+    scenario: Annotated[
+        str, typer.Option(help="What the simulated regency lives through; `none`: an ordinary day.")
+    ] = _STORY,
     port: Annotated[int, typer.Option(help="For the page; the next free one is taken.", min=1)] = 8080,
     mqtt_port: Annotated[int, typer.Option(help="For the broker, likewise.", min=1)] = 1883,
 ) -> None:
-    """Broker, collector, agent and page on this machine, in one process tree: the way to see what this is."""
+    """The whole regency on this machine: broker, simulated devices, agent, collector, page, in one tree."""
     from collector.demo.plan import prepare  # noqa: PLC0415 (loaded by the command that needs it)
     from collector.demo.tree import run_demo  # noqa: PLC0415
 
     began = time.monotonic()
-    plan = prepare(data, region, device, (port, mqtt_port), fresh=fresh)
+    plan = prepare(data, region, device, _find_story(scenario, region), (port, mqtt_port), fresh=fresh)
     _log(plan.folder / "collector.log")
     token = find_token(plan)
     run_demo(plan, lambda broker: _welcome(plan, token, broker, began), _complain)
@@ -69,6 +74,15 @@ def run(config: ConfigFile = CONFIG) -> None:
 
     _log()
     uvloop.run(run_collector(load(config)))
+
+
+def _find_story(name: str, region: Path) -> str:
+    """The scenario's file, or "" for none: other regions need not have a story. Raises Problems."""
+    from simulators.scenario import find  # noqa: PLC0415
+
+    if name == "none" or (name == _STORY and not (region / "scenarios" / f"{name}.toml").exists()):
+        return ""
+    return str(find(name, region).absolute())
 
 
 def find_token(plan: Plan) -> str:
@@ -98,23 +112,35 @@ nagari is running ({time.monotonic() - began:.1f} s). Open
     {plan.url}/#token={token}
 
 What to look at
+  · the map: {_count(plan)}; a marker's shape and colour say how its site is
   · the accounts at the top: every message has one fate
-  · the device {plan.publisher}: this machine, measured by the agent; its readings as a chart
+  · the device {plan.publisher}: this machine, measured by the agent; all others are simulated
   · alerts as they arise: acknowledge one with a comment
 
 In another terminal
     nagari watch {access}
     nagari alerts {access}
     nagari doctor --config {_short(plan.config)}
-    nagari load --broker {broker.url} --rate 1000 --duration 30
-
-A router that falls back to LTE: half a minute later there is an alert
-    {_short(Path(sys.executable))} -c 'from paho.mqtt.publish import single; single(
-        "nagari/v1/1305012001/router-1305012001/tele", "{{\\"values\\": {{\\"on_lte\\": true}}}}",
-        qos=1, port={plan.mqtt}, protocol=5)'
+    nagari simulate --list --config {_short(plan.config)}
 
 Broker: {kind}, {broker.url}. Data: {_short(plan.folder)}. Ctrl-C ends all of it.
-""")
+{_story(plan)}""")
+
+
+def _count(plan: Plan) -> str:
+    """How large the region is, in words."""
+    from devices.region import load, read_folder  # noqa: PLC0415
+
+    region = load(read_folder(plan.region), str(plan.region))
+    sites = sum(site.kind != "node" for site in region.sites.values())
+    km = sum(link.length_km for link in region.links.values() if link.kind == "fibre")
+    return f"{sites} sites, {len(region.devices)} devices, {km:.0f} km of fibre"
+
+
+def _story(plan: Plan) -> str:
+    if not plan.scenario:
+        return ""
+    return "\nThe story: what breaks and heals is told here, in minutes since the start.\n"
 
 
 def _complain(said: str) -> None:
@@ -135,6 +161,7 @@ def _log(file: Path | None = None) -> None:
     handlers: list[logging.Handler] = [stderr]
     if file is not None:
         stderr.setLevel(logging.WARNING)
+        stderr.addFilter(lambda record: record.name != "nagari.alerts")  # the page shows them, and `watch`
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
     layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=logging.INFO, format=layout, handlers=handlers)

@@ -39,11 +39,15 @@ head_bytes = "16MB"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A demo: its folder, region and ports; `publisher` is the id of the device that the agent is."""
+    """A demo: its folder, region and ports; `publisher` is the id of the device that the agent is.
+
+    `scenario`: the story that the simulated devices live through, "" for an ordinary day.
+    """
 
     folder: Path
     region: Path
     publisher: str
+    scenario: str
     http: int
     mqtt: int
 
@@ -63,7 +67,9 @@ class Plan:
         return f"http://127.0.0.1:{self.http}"
 
 
-def prepare(folder: Path, region: Path, publisher: str, ports: tuple[int, int], *, fresh: bool) -> Plan:
+def prepare(
+    folder: Path, region: Path, publisher: str, scenario: str, ports: tuple[int, int], *, fresh: bool
+) -> Plan:
     """Make the folder (empty if `fresh`), choose ports (page, broker) from these on, write the settings.
 
     Raises Problems.
@@ -77,7 +83,7 @@ def prepare(folder: Path, region: Path, publisher: str, ports: tuple[int, int], 
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARK).touch()
-        plan = Plan(folder, region.absolute(), publisher, *map(free_port, ports))
+        plan = Plan(folder, region.absolute(), publisher, scenario, *map(free_port, ports))
         quoted = '"' + str(plan.region).replace("\\", "\\\\").replace('"', '\\"') + '"'
         plan.config.write_text(_TOML.format(http=plan.http, mqtt=plan.mqtt, region=quoted), "utf-8")
     except OSError as error:

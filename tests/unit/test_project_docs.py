@@ -14,9 +14,11 @@ from pydantic import BaseModel
 
 from collector.cli.main import app
 from collector.core.config import Config, check
+from simulators.scenario import FORMS, POISONS
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = (ROOT / "docs" / "settings.md").read_text("utf-8")
+SCENARIOS = (ROOT / "docs" / "scenarios.md").read_text("utf-8")
 COMMANDS = (ROOT / "docs" / "commands.md").read_text("utf-8")
 
 
@@ -103,3 +105,19 @@ def _flat() -> str:
 
 SETTINGS_FLAT = _flat()
 SECTIONED = r'(?m)^([a-z]+) \| `([a-z_]+)` \| `("[^`]*"|true|false|\d+)` \|'
+
+
+def test_every_kind_of_fault_is_documented_with_its_targets_and_keys() -> None:
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \|([^|]*)\|([^|]*)\|", SCENARIOS, re.MULTILINE)
+    written = {
+        kind: (
+            set(re.sub(r" \(.*?\)", "", aims).replace(",", " ").split()),
+            set(re.findall(r"`(\w+)`", keys)),
+        )
+        for kind, aims, keys in rows
+    }
+    assert written == {kind: (set(form.targets), set(form.keys)) for kind, form in FORMS.items()}
+
+
+def test_every_poison_is_documented() -> None:
+    assert all(name in SCENARIOS for name in POISONS)
