@@ -3,78 +3,110 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from collector.alarms.field import Field
 from collector.alarms.lifecycle import Target
-from collector.alarms.quiet import ALL, quiet
+from collector.alarms.quiet import calm, quiet
 from collector.alarms.ruleset import Rule
-from collector.core.readings import F64, I64, SeriesKey, SeriesTable
+from collector.core.readings import F64, I32, I64, Bools, SeriesTable, grown
 
-Adopt = Callable[[Rule, SeriesKey], Target]
+Plan = tuple[Rule, ...]
+"""The rules on a series; there are few, for many series."""
+
+_FILLS = {"low": -np.inf, "high": np.inf, "unit": 0, "plan": 0, "last": np.nan, "seen": 0, "touched": False}
 
 
 class Columns:
-    """Columns by series number: quiet interval, device, last live value and its stamp, targets."""
+    """Columns by series number: quiet interval, device, plan, last live value and its stamp.
+
+    Most series are in no alarm, and these columns are all that is kept of the rules on them. Of the others
+    `targets` holds the targets, one for each rule of the series' plan.
+    """
 
     def __init__(self, table: SeriesTable) -> None:
         self.table = table
         self.known = 0
         self.low: F64 = np.empty(0, np.float64)
         self.high: F64 = np.empty(0, np.float64)
-        self.unit: npt.NDArray[np.intp] = np.empty(0, np.intp)
+        self.unit: I32 = np.empty(0, np.int32)
+        self.plan: I32 = np.empty(0, np.int32)
         self.last: F64 = np.empty(0, np.float64)  # NaN: none yet
         self.seen: I64 = np.empty(0, np.int64)
-        self.touched: npt.NDArray[np.bool_] = np.empty(0, np.bool_)  # scratch, all False between uses
-        self.targets: list[tuple[Target, ...]] = []
+        self.touched: Bools = np.empty(0, np.bool_)  # scratch, all False between uses
+        self.targets: dict[int, tuple[Target, ...]] = {}
+        self._forget()
 
-    def learn(self, field: Field, adopt: Adopt) -> None:
-        """Take in the series that are new in the table; `adopt` makes a rule's target on a series."""
-        size = len(self.table)
-        if size <= self.known:
-            return
-        self._grow(size)
-        for number in range(self.known, size):
-            self._take(number, field, adopt)
-        self.known = size
-
-    def relearn(self, field: Field, adopt: Adopt) -> None:
-        """Take in all series anew: rules or devices changed. Last values stay."""
+    def _forget(self) -> None:
         self.known = 0
-        self.targets = []
-        self.learn(field, adopt)
+        self._plans: list[Plan] = [()]
+        self._plan_numbers: dict[Plan, int] = {(): 0}
+        self._units: I32 = np.empty(0, np.int32)  # by the table's places
+
+    def learn(self, field: Field) -> None:
+        """Take in the series that are new in the table."""
+        place, metric = self.table.columns(self.known)
+        if not len(place):
+            return
+        self._meet(field)
+        new = slice(self.known, self.known + len(place))
+        self._grow(new.stop)
+        unit = self._units[place]
+        plan = self._choose(field, field.set_of[unit], metric)
+        self.unit[new], self.plan[new] = unit, plan
+        for number in np.unique(plan).tolist():
+            rows = self.known + np.flatnonzero(plan == number)
+            rules = self._plans[number]
+            self.low[rows], self.high[rows] = calm(rules, self.last[rows])
+            if any(rule.test == "absent" for rule in rules):
+                for row in rows.tolist():
+                    field.series_absences.setdefault(int(self.unit[row]), []).append(row)
+        self.known = new.stop
+
+    def relearn(self, field: Field) -> None:
+        """Take in all series anew: rules or devices changed. Last values stay, targets go."""
+        self.targets = {}
+        self._forget()
+        self.learn(field)
+
+    def hold(self, number: int, since: int) -> tuple[Target, ...]:
+        """The series' targets, made now if it has none: they then must be given to `settle`."""
+        found = self.targets.get(number)
+        if found is None:
+            key = self.table.keys[number]
+            found = tuple([Target(rule, key, since=since) for rule in self._plans[self.plan[number]]])
+            self.targets[number] = found
+        return found
 
     def settle(self, number: int) -> None:
-        """Work out the series' quiet interval from its targets' present state."""
+        """Work out the series' quiet interval from its targets; let go of them if they are as new ones."""
+        targets = self.targets[number]
         value = float(self.last[number])
         present = None if math.isnan(value) else value
-        self.low[number], self.high[number] = quiet(self.targets[number], present)
+        self.low[number], self.high[number] = quiet(targets, present)
+        if not any(target.busy or target.armed for target in targets):
+            del self.targets[number]
 
-    def _take(self, number: int, field: Field, adopt: Adopt) -> None:
-        key = self.table.keys[number]
-        unit = field.find(key.site, key.device)
-        if unit is None or not key.metric:
-            self.targets.append(())
-            self.unit[number] = unit.number if unit else 0
-            self.low[number], self.high[number] = ALL
-            return
-        targets = tuple(adopt(rule, key) for rule in unit.rules if rule.metric == key.metric)
-        unit.series_absences += [target for target in targets if target.rule.test == "absent"]
-        self.targets.append(targets)
-        self.unit[number] = unit.number
-        self.settle(number)
+    def _meet(self, field: Field) -> None:
+        """Learn which devices the table's new places are."""
+        new = [field.find(site, device) for site, device in self.table.names(len(self._units))[0]]
+        self._units = np.concatenate([self._units, np.array(new, np.int32)])
+
+    def _choose(self, field: Field, sets: I32, metric: I32) -> I32:
+        """The plan of each new series, by its device's set of rules and its metric."""
+        pairs = sets.astype(np.int64) << 32 | metric
+        unique, which = np.unique(pairs, return_inverse=True)
+        metrics = self.table.names(len(self._units))[1]
+        plans = []
+        for pair in unique.tolist():
+            rules, name = field.sets[pair >> 32], metrics[pair & 0xFFFFFFFF]
+            chosen = tuple(rule for rule in rules if name and rule.metric == name)
+            plans.append(self._plan_numbers.setdefault(chosen, len(self._plan_numbers)))
+            if plans[-1] == len(self._plans):
+                self._plans.append(chosen)
+        return np.array(plans, np.int32)[which]
 
     def _grow(self, size: int) -> None:
-        room = len(self.low)
-        if size <= room:
-            return
-        more = max(size, 2 * room, 64) - room
-        self.low = np.append(self.low, np.full(more, -np.inf))
-        self.high = np.append(self.high, np.full(more, np.inf))
-        self.unit = np.append(self.unit, np.zeros(more, np.intp))
-        self.last = np.append(self.last, np.full(more, np.nan))
-        self.seen = np.append(self.seen, np.zeros(more, np.int64))
-        self.touched = np.append(self.touched, np.zeros(more, np.bool_))
+        for name, fill in _FILLS.items():
+            setattr(self, name, grown(getattr(self, name), size, fill))

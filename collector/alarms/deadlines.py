@@ -6,6 +6,7 @@ from collector.alarms import silence
 from collector.alarms.actions import unshelve
 from collector.alarms.lifecycle import Phase, Target, Verdict, expire, interrupt
 from collector.alarms.timers import Entry, Timer, Timers
+from collector.alarms.vigil import Vigil
 from collector.alarms.world import World
 from collector.core.readings import SeriesKey
 
@@ -14,15 +15,24 @@ def fire(world: World, until: int, offset: int) -> None:
     """Let every deadline up to `until` pass; `offset` is the record before which they fall."""
     if world.orphans:
         _retire_orphans(world, until, offset)
-    while soonest(world, until) is not None:
+    silence.fall_due(world, until)
+    while _entry(world, until) is not None:
         entry = world.timers.pop()
         target = _target(world, entry)
         if target is not None:
             _pass(world, target, entry, offset)
+        silence.fall_due(world, until)
 
 
 def soonest(world: World, until: int) -> int | None:
-    """The soonest deadline up to `until` that holds by what is known now; others are dropped or put off."""
+    """The soonest deadline up to `until` that holds by what is known now."""
+    entry = _entry(world, until)
+    due = world.vigil.soonest(world.devices, world.floor, until if entry is None else entry)
+    return entry if due is None else due.deadline
+
+
+def _entry(world: World, until: int) -> int | None:
+    """The soonest of the timers; those that do not hold are dropped or put off."""
     while (entry := world.timers.first()) is not None and entry.deadline <= until:
         deadline = _holds(world, entry)
         if deadline == entry.deadline:
@@ -35,16 +45,15 @@ def soonest(world: World, until: int) -> int | None:
 
 def restart(world: World) -> None:
     """Set all timers anew from the targets, and what each device's next sign of life would change."""
-    world.timers = Timers()
-    for target in world.targets.values():
+    world.timers, world.vigil = Timers(), Vigil()
+    for target in world.targets():
         target.silent = 0
         if target.due:
             world.push(target, target.due, Timer.STEP)
         if target.shelved_until:
             world.push(target, target.shelved_until, Timer.SHELF)
         silence.arm(world, target)
-    for unit in world.devices.units:
-        world.devices.rewatch(unit)
+    world.devices.rewatch_all()
 
 
 def _retire_orphans(world: World, now: int, offset: int) -> None:
@@ -64,18 +73,20 @@ def _holds(world: World, entry: Entry) -> int | None:
         return entry.deadline if target.shelved_until == entry.deadline else None
     if target.silent != entry.deadline:
         return None
-    target.silent = 0 if world.unit(target).unknown else silence.deadline(world, target)
+    unknown = world.devices.unknown(world.unit(target))
+    target.silent = 0 if unknown else silence.deadline(world, target)
     return target.silent or None
 
 
 def _target(world: World, entry: Entry) -> Target | None:
-    return world.targets.get((entry.rule, SeriesKey(entry.site, entry.device, entry.metric)))
+    return world.held(entry.rule, SeriesKey(entry.site, entry.device, entry.metric))
 
 
 def _pass(world: World, target: Target, entry: Entry, offset: int) -> None:
     if entry.timer is Timer.SHELF:
         if unshelve(target):
             world.note(target, "unshelved", entry.deadline, offset)
+        world.settle(target)
         return
     if entry.timer is Timer.SILENCE:
         target.silent = 0
@@ -83,13 +94,14 @@ def _pass(world: World, target: Target, entry: Entry, offset: int) -> None:
     else:
         _expire(world, target, entry.deadline, offset)
     unit = world.unit(target)
-    if target.phase is Phase.ACTIVE and not target.key.metric and unit.behind:
+    if target.phase is Phase.ACTIVE and not target.key.metric and unit in world.devices.behind:
         silence.lose(world, unit)
     world.settle(target)
 
 
 def _expire(world: World, target: Target, deadline: int, offset: int) -> None:
-    if target.rule.test == "absent" and target.phase is Phase.PENDING and world.unit(target).unknown:
+    unknown = world.devices.unknown(world.unit(target))
+    if target.rule.test == "absent" and target.phase is Phase.PENDING and unknown:
         interrupt(target)  # its silence says nothing any more: it is watched again when the publisher is back
         return
     kind = expire(target, world.last(target), deadline, offset)

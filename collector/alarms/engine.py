@@ -64,14 +64,14 @@ class Engine:
         """A sign of life without values (the key's metric does not matter). It arms nothing."""
         deadlines.fire(self._world, now, offset)
         unit = self._world.devices.find(device.site, device.device)
-        if unit is not None:
+        if unit:
             silence.heard(self._world, unit, now, offset, reading=False)
 
     def presence(self, site: str, device: str, online: bool, now: int, offset: int) -> None:
         """A live (not retained) state message. `offline` makes those behind a publisher unknown, no more."""
         deadlines.fire(self._world, now, offset)
         unit = self._world.devices.find(site, device)
-        if unit is None:
+        if not unit:
             return
         if online:
             silence.heard(self._world, unit, now, offset, reading=False)
@@ -83,7 +83,7 @@ class Engine:
         world = self._world
         deadlines.fire(world, start, offset)
         world.floor = max(world.floor, end)
-        for target in world.targets.values():
+        for target in world.targets():
             waiting = target.phase
             interrupt(target)
             if target.phase is not waiting:
@@ -108,6 +108,7 @@ class Engine:
         if kind == "shelved":
             world.push(target, target.shelved_until, Timer.SHELF)
         world.note(target, kind, now, offset, action)
+        world.settle(target)
 
     def _refuse(self, action: Action, why: str, alert: Alert | None, now: int, offset: int) -> None:
         self._world.out.append(Transition("refused", now, offset, alert, action.by, why, action.id))

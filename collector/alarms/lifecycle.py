@@ -49,6 +49,11 @@ class Target:
         """Whether it is in any other phase than normal."""
         return self.phase is not Phase.NORMAL
 
+    @property
+    def busy(self) -> bool:
+        """Whether it is in another state than a new one, but for what its device's first reading arms."""
+        return bool(self.phase or self.alert or self.shelved_until)
+
 
 Move = Callable[[Target, float | None, int, int], TransitionKind | None]
 

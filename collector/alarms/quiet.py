@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from collector.alarms.lifecycle import Phase, Target
+from collector.alarms.ruleset import Rule
+from collector.core.readings import F64
 
 Interval = tuple[float, float]
 """Both ends included."""
@@ -20,6 +24,24 @@ def quiet(targets: Iterable[Target], present: float | None) -> Interval:
     for target in targets:
         at, to = _one(target, present)
         low, high = max(low, at), min(high, to)
+    return low, high
+
+
+def calm(rules: Sequence[Rule], present: F64) -> tuple[F64, F64]:
+    """The same for many series under the same rules with targets as new ones; a NaN is no value yet."""
+    low, high = (np.full(len(present), end) for end in ALL)
+    for rule in rules:
+        if rule.test == "above":
+            np.minimum(high, rule.limit, out=high)
+        elif rule.test == "below":
+            np.maximum(low, rule.limit, out=low)
+        elif rule.test == "absent":
+            low[:], high[:] = NONE
+        else:
+            under, over = present < rule.limit, present > rule.limit
+            high[under] = np.minimum(high[under], math.nextafter(rule.limit, -math.inf))
+            low[over] = np.maximum(low[over], math.nextafter(rule.limit, math.inf))
+            low[~(under | over)], high[~(under | over)] = NONE
     return low, high
 
 

@@ -20,7 +20,8 @@ from collector.alarms.rulecheck import (
     when_complaints,
 )
 from collector.alarms.rulefile import OverrideTable, RuleFile, RuleTable, Select, schema
-from collector.alarms.ruleset import Rule, RuleSet, overridden, summary
+from collector.alarms.ruleset import Likeness, Rule, RuleSet, overridden, summary
+from devices.model import Device
 from devices.problems import Problem, Problems
 from devices.region import Region
 
@@ -138,7 +139,10 @@ def _check_overrides(found: _Found, region: Region) -> None:
 
 def _check_combinations(found: _Found, rules: RuleSet, region: Region) -> None:
     done: set[tuple[str, tuple[int, ...]]] = set()
+    unlike: dict[Likeness, Device] = {}
     for device in region.devices.values():
+        unlike.setdefault(rules.likeness(device), device)
+    for device in unlike.values():
         for table in rules.rules:
             places = rules.combination(table, device)
             if len(places) < 2 or (table.name, places) in done:

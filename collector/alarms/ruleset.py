@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal
 
 from collector.alarms.model import Alert, Severity
@@ -19,6 +20,7 @@ from devices.region import Region
 
 Test = Literal["above", "below", "equals", "absent"]
 _NS = 1_000_000_000
+Likeness = tuple[str, tuple[bool, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +65,32 @@ class RuleSet:
         )
         self._region = region
         self._cache: dict[tuple[str, tuple[int, ...], str], Rule | None] = {}
-        self._found: dict[str, dict[str, Rule]] = {}
+        self._choosy: dict[str, tuple[Place, ...]] = {}
+        self._sets: dict[Likeness, tuple[Rule, ...]] = {}
 
     def for_device(self, device: Device) -> tuple[Rule, ...]:
-        """The rules that hold for a device, by name."""
-        found = (self._rule(table, device) for table in self.rules)
-        return tuple(rule for rule in found if rule is not None)
+        """The rules that hold for a device, by name: one tuple for all devices that are alike."""
+        likeness = self.likeness(device)
+        found = self._sets.get(likeness)
+        if found is None:
+            rules = (self._rule(table, device) for table in self.rules)
+            found = self._sets[likeness] = tuple(rule for rule in rules if rule is not None)
+        return found
+
+    def likeness(self, device: Device) -> Likeness:
+        """All that rules can tell of a device: its kind, and which choosier selections it is in."""
+        choosy = self._choosy.get(device.kind)
+        if choosy is None:
+            selects = [rule.select for rule in self.rules], [over.select for over in self.overrides]
+            choosy = tuple(place for place in chain(*selects) if _is_choosy(place, device.kind))
+            self._choosy[device.kind] = choosy
+        return device.kind, tuple([matches(place, device, self._region) for place in choosy])
 
     def find(self, name: str, device: str) -> Rule | None:
         """The rule of that name as it holds for a device of the region; None if it does not (any more)."""
         known = self._region.devices.get(device)
-        if known is None:
-            return None
-        if device not in self._found:
-            self._found[device] = {rule.name: rule for rule in self.for_device(known)}
-        return self._found[device].get(name)
+        rules = self.for_device(known) if known else ()
+        return next((rule for rule in rules if rule.name == name), None)
 
     def summary(self, alert: Alert, lang: str) -> str:
         """The alert in one line, in a language (`id` or `en`; any other reads English)."""
@@ -103,6 +116,12 @@ class RuleSet:
             merged = overridden(table, [self.overrides[place] for place in key[1]])
             self._cache[key] = _effective(merged, kind) if merged.enabled else None
         return self._cache[key]
+
+
+def _is_choosy(place: Place, kind: str) -> bool:
+    """Whether the selection tells devices of that kind apart."""
+    more = place.site, place.device, place.agency, place.area, place.labels or None
+    return place.kind in {None, kind} and any(each is not None for each in more)
 
 
 def matches(place: Place, device: Device, region: Region) -> bool:

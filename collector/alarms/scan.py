@@ -55,10 +55,14 @@ def _test(world: World, series: _Numbers, value: F64, live: Bools | None, receiv
     if live is not None:
         hit &= live
     units = columns.unit.take(series)
-    hit |= world.devices.watch.take(units)
+    watched = world.devices.watch.take(units)
+    new = silence.newcomers(world, units, watched, received)
+    hit |= watched if new is None else watched & ~new
     end = len(series)
     if hit.any():
         end = _walk(world, hit, series, value, live, received, offsets)
+    if new is not None:
+        silence.welcome(world, units[:end][new[:end]])
     world.devices.heard[units[:end]] = received[:end]
     _remember(world, series[:end], value[:end], received[:end], None if live is None else live[:end])
     return end
@@ -108,11 +112,11 @@ def _row(world: World, number: int, value: float, live: bool, now: int, offset: 
     columns = world.columns
     of = int(columns.unit[number])
     if world.devices.watch[of]:
-        silence.heard(world, world.devices.unit(of), now, offset, reading=True)
+        silence.heard(world, of, now, offset, reading=True)
     if not live or columns.low[number] <= value <= columns.high[number]:
         return
     columns.last[number], columns.seen[number] = value, now
-    for target in columns.targets[number]:
+    for target in world.hold_series(number):
         if target.rule.test == "absent":
             target.armed = True
             silence.broken(world, target, now, offset)

@@ -1,25 +1,28 @@
-"""The engine's state as bytes: magic, format number, compressed JSON. Series go by name, never by number."""
+"""The engine's state as bytes: magic, format number, a bundle. Series go by name, never by number."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
+
+import numpy as np
 
 from collector.alarms.field import Field
 from collector.alarms.lifecycle import Phase, Target, interrupt
 from collector.alarms.model import Alert
 from collector.alarms.ruleset import RuleSet
 from collector.alarms.world import World
-from collector.core.readings import SeriesKey
+from collector.core.bundle import joined, pack, parted, unpack
+from collector.core.readings import I64, U8, Bools, SeriesKey
 from devices.region import Region
 
 _MAGIC = b"nagari-alarms"
-_FORMAT = 1
-
-SavedUnit = tuple[str, str, bool, bool, int, int]
-"""site, device, armed, gone, returned, heard"""
+_FORM = "alarms"
+_ROWS, _COLUMNS = b"\x01", b"\x02"
+"""The formats: JSON, compressed, with a row for each device; or devices in columns. Both can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Saved:
     last: float | None
     alert: Alert | None
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to it than a device's own silence that is waited for."""
+        return bool(self.phase or self.alert or self.shelved_until or self.key.metric)
+
     def into(self, target: Target) -> None:
         """Put it into a new target."""
         target.phase = Phase(self.phase)
@@ -48,13 +56,28 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Units:
+    """Devices in columns of equal length: all, or those of which anything is known.
+
+    `since`, by the rule on a device's own silence: since when it holds, where the device is armed.
+    """
+
+    names: U8  # joined: site, device
+    armed: Bools
+    gone: Bools
+    returned: I64
+    heard: I64
+    since: dict[str, I64]
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """All of it."""
 
     region: str
     rules: str
     floor: int
-    units: list[SavedUnit]
+    units: Units
     targets: list[Saved]
     orphans: list[Alert]
 
@@ -62,40 +85,83 @@ class State:
 def dump(world: World) -> bytes:
     """As bytes; the same state gives the same bytes."""
     region, rules = world.hashes
-    saved = (_save(world, target) for target in world.targets.values())
-    tree = {
+    units = _units(world.devices)
+    saved = (_save(world, target) for target in world.targets())
+    head = {
         "region": region,
         "rules": rules,
         "floor": world.floor,
-        "orphans": [asdict(alert) for alert in world.orphans],
-        "units": sorted(_units(world.devices)),
+        "orphans": [_plain(alert) for alert in world.orphans],
         "targets": sorted((_row(each) for each in saved if each), key=lambda row: (row[0], row[1])),
+        "since": list(units.since),
     }
-    body = json.dumps(tree, separators=(",", ":"), sort_keys=True).encode()
-    return _MAGIC + bytes([_FORMAT]) + zlib.compress(body, 1)
+    columns = {name: getattr(units, name) for name in ("armed", "gone", "returned", "heard")}
+    columns |= {f"since{number}": column for number, column in enumerate(units.since.values())}
+    body = pack(_FORM, head, {"names": units.names, **columns})
+    return b"".join((_MAGIC, _COLUMNS, body))
 
 
 def load(data: bytes) -> State:
     """From bytes. Raises ValueError if they are no snapshot, damaged, or of a format of the future."""
     head = len(_MAGIC)
+    form, body = data[head : head + 1], memoryview(data)[head + 1 :]
     if data[:head] != _MAGIC:
         raise ValueError("this is no alarm snapshot")
-    if data[head : head + 1] != bytes([_FORMAT]):
-        raise ValueError(
-            f"the alarm snapshot has format {data[head : head + 1].hex()}, known is {_FORMAT:02x}"
-        )
+    read = _READERS.get(form)
+    if read is None:
+        raise ValueError(f"the alarm snapshot has format {form.hex()}, known is {_COLUMNS.hex()}")
     try:
-        tree = json.loads(zlib.decompress(data[head + 1 :]))
-        return State(
-            tree["region"],
-            tree["rules"],
-            tree["floor"],
-            [tuple(unit) for unit in tree["units"]],
-            [_saved(row) for row in tree["targets"]],
-            [_alert(row) for row in tree["orphans"]],
-        )
+        return read(body)
     except (zlib.error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the alarm snapshot is damaged ({error})") from None
+
+
+def _from_columns(body: memoryview) -> State:
+    head, columns = unpack(_FORM, body)
+    since = {rule: columns[f"since{number}"] for number, rule in enumerate(head["since"])}
+    armed, gone, returned, heard = (columns[name] for name in ("armed", "gone", "returned", "heard"))
+    units = Units(columns["names"], armed, gone, returned, heard, since)
+    return _state(head, units)
+
+
+def _from_rows(body: memoryview) -> State:
+    tree = json.loads(zlib.decompress(body))
+    rows = tree["units"]
+    site, device, armed, gone, returned, heard = zip(*rows, strict=True) if rows else [()] * 6
+    names = list(zip(site, device, strict=True))
+    units = Units(
+        joined(names),
+        np.array(armed, np.bool_),
+        np.array(gone, np.bool_),
+        np.array(returned, np.int64),
+        np.array(heard, np.int64),
+        _since_of_rows(names, tree["targets"]),
+    )
+    return _state(tree, units)
+
+
+def _since_of_rows(names: list[tuple[str, str]], targets: list[list[Any]]) -> dict[str, I64]:
+    place = {name: number for number, name in enumerate(names)}
+    since: dict[str, I64] = {}
+    for rule, (site, device, metric), *_, begun, _, _, _ in targets:
+        if not metric and (site, device) in place:
+            column = since.setdefault(rule, np.zeros(len(names), np.int64))
+            column[place[site, device]] = begun
+    return since
+
+
+def _state(tree: dict[str, Any], units: Units) -> State:
+    return State(
+        tree["region"],
+        tree["rules"],
+        tree["floor"],
+        units,
+        [saved for row in tree["targets"] if (saved := _saved(row)).busy],
+        [_alert(row) for row in tree["orphans"]],
+    )
+
+
+_READERS = {_ROWS: _from_rows, _COLUMNS: _from_columns}
 
 
 def resume(world: World, region: Region, rules: RuleSet, state: State) -> None:
@@ -109,15 +175,27 @@ def resume(world: World, region: Region, rules: RuleSet, state: State) -> None:
     world.floor = state.floor
     world.orphans = list(state.orphans)
     _resume_units(state.units, world.devices)
-    if state.rules != rules.hash:  # a new rule on silence must not fire in the past
+    same = state.rules == rules.hash
+    if not same:  # a new rule on silence must not fire in the past
         world.floor = max(state.floor, int(world.devices.heard.max()))
     for saved in state.targets:
-        target = world.targets.get((saved.rule, saved.key))
+        target = _place(world, saved)
         if target is not None:
-            _resume_target(world, target, saved, state.rules == rules.hash)
+            _resume_target(world, target, saved, same)
         elif saved.alert is not None:
             world.orphans.append(saved.alert)
+    for target in world.targets():
+        world.settle(target)
     world.alerts |= {alert.id: alert for alert in world.orphans}
+
+
+def _place(world: World, saved: Saved) -> Target | None:
+    """The target under the rules that hold now."""
+    unit = world.devices.find(saved.key.site, saved.key.device)
+    names = {rule.name for rule in world.devices.rules(unit) if rule.metric == saved.key.metric}
+    if saved.rule not in names:
+        return None
+    return next(target for target in world.hold(saved.key) if target.rule.name == saved.rule)
 
 
 def _resume_target(world: World, target: Target, saved: Saved, same: bool) -> None:
@@ -131,14 +209,13 @@ def _resume_target(world: World, target: Target, saved: Saved, same: bool) -> No
         world.columns.seen[number] = max(saved.seen, world.columns.seen[number])
         if saved.last is not None:
             world.columns.last[number] = saved.last
-        world.columns.settle(number)
 
 
 def _save(world: World, target: Target) -> Saved | None:
     """The target, or None if it is as a new one would be."""
-    if not (target.open or target.alert or target.shelved_until or target.armed):
-        return None
     number = world.number(target)
+    if not (target.busy or (target.armed and number is not None)):
+        return None
     return Saved(
         target.rule.name,
         target.key,
@@ -153,29 +230,58 @@ def _save(world: World, target: Target) -> Saved | None:
     )
 
 
-def _units(field: Field) -> list[SavedUnit]:
-    """The devices of which anything is known."""
-    return [
-        (unit.device.site, unit.device.id, unit.armed, unit.gone, unit.returned, heard)
-        for unit, heard in zip(field.units, field.heard[1:].tolist(), strict=True)
-        if unit.armed or unit.gone or unit.returned or heard
-    ]
+def _units(field: Field) -> Units:
+    return Units(
+        field.names,
+        field.armed[1:],
+        field.gone[1:],
+        field.returned[1:],
+        field.heard[1:],
+        {rule: _since(field, rule) for rule in sorted(_watching(field))},
+    )
 
 
-def _resume_units(saved: list[SavedUnit], field: Field) -> None:
-    for site, device, armed, gone, returned, heard in saved:
-        unit = field.find(site, device)
-        if unit is None:
-            raise ValueError(f"the alarm snapshot knows the device {site}/{device}, the region does not")
-        unit.armed, unit.gone, unit.returned = armed, gone, returned
-        field.heard[unit.number] = heard
-        for target in unit.absences:
-            target.armed = armed
+def _watching(field: Field) -> set[str]:
+    return {rule.name for rules in field.silences for rule in rules}
+
+
+def _since(field: Field, rule: str) -> I64:
+    """Since when the rule holds for each device that is armed; 0 for the others."""
+    found = np.zeros(len(field) + 1, np.int64)
+    for row, number in _rows_of(field, rule):
+        there = field.armed & (field.set_of == number)
+        found[there] = field.since[row, there]
+    return found[1:]
+
+
+def _rows_of(field: Field, rule: str) -> Iterator[tuple[int, int]]:
+    """(row, set of rules): where the field keeps what it knows of that rule on devices' own silence."""
+    for number, rules in enumerate(field.silences):
+        yield from ((row, number) for row, each in enumerate(rules) if each.name == rule)
+
+
+def _resume_units(saved: Units, field: Field) -> None:
+    names = parted(saved.names)
+    numbers = np.array([field.find(site, device) for site, device in names], np.intp)
+    if not numbers.all():
+        site, device = names[int(np.argmin(numbers))]
+        raise ValueError(f"the alarm snapshot knows the device {site}/{device}, the region does not")
+    for name in ("armed", "gone", "returned", "heard"):
+        getattr(field, name)[numbers] = getattr(saved, name)
+    for rule, since in saved.since.items():
+        for row, number in _rows_of(field, rule):
+            there = field.set_of[numbers] == number
+            field.since[row, numbers[there]] = since[there]
 
 
 def _row(saved: Saved) -> list[Any]:
     row = [getattr(saved, field.name) for field in fields(saved)]
-    return [*row[:-1], asdict(saved.alert) if saved.alert else None]
+    return [*row[:-1], _plain(saved.alert) if saved.alert else None]
+
+
+def _plain(alert: Alert) -> dict[str, Any]:
+    """Its fields; what they hold is plain already."""
+    return {field.name: getattr(alert, field.name) for field in fields(alert)}
 
 
 def _saved(row: list[Any]) -> Saved:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 from collector.alarms.columns import Columns
-from collector.alarms.field import Field, Unit
+from collector.alarms.field import Field
 from collector.alarms.lifecycle import Target, Verdict, feed, interrupt
 from collector.alarms.model import Alert, Transition, TransitionKind
-from collector.alarms.ruleset import Rule, RuleSet
+from collector.alarms.ruleset import RuleSet
 from collector.alarms.timers import Entry, Timer, Timers
+from collector.alarms.vigil import Vigil
 from collector.core.readings import DEVICE, SeriesKey, SeriesTable
 from collector.core.records import Action
 from devices.region import Region
@@ -15,19 +19,21 @@ from devices.region import Region
 NEVER = 2**63 - 1
 _SPOKEN = ("", "", "")
 
-TargetKey = tuple[str, SeriesKey]
-"""A rule's name and a series."""
-
 
 class World:
-    """The engine's state."""
+    """The engine's state.
+
+    A target, a rule on a series or a device, exists as an object only while it is in another state than a new
+    one: `hold` makes it, `settle` lets go of it. All others are columns of `columns` and `devices`, and what
+    they wait for is in no timer but in the `vigil`.
+    """
 
     def __init__(self, table: SeriesTable) -> None:
         self.columns = Columns(table)
         self.installed: Field | None = None
         self.hashes = ("", "")  # of the region and the rules that hold
-        self.targets: dict[TargetKey, Target] = {}
         self.timers = Timers()
+        self.vigil = Vigil()
         self.alerts: dict[str, Alert] = {}
         self.owners: dict[str, Target] = {}  # by alert id
         self.out: list[Transition] = []
@@ -36,7 +42,6 @@ class World:
         self.orphans: list[Alert] = []  # of a snapshot under other rules: retired with the next record
         self.watching_series = False  # whether any rule watches for a metric's own silence
         self._since = 0  # when the present region came to hold
-        self._before: dict[TargetKey, Target] = {}
 
     @property
     def devices(self) -> Field:
@@ -46,29 +51,69 @@ class World:
         return self.installed
 
     def install(self, region: Region, rules: RuleSet, now: int) -> list[Target]:
-        """Let a region hold; returns the targets without a place in it. The caller restarts the timers."""
-        field = Field(region, rules)
+        """Let a region hold; returns held targets without a place in it. The caller restarts the timers."""
+        before = list(self.targets()) if self.installed else []
+        field = Field(region, rules, now)
         if self.installed is not None:
-            field.carry(self.installed)
+            field.carry(self.installed, now)
         self.installed, self.hashes, self._since = field, (region.hash, rules.hash), now
-        self._before, self.targets = self.targets, {}
-        for unit in field.units:
-            key = SeriesKey(unit.device.site, unit.device.id, DEVICE)
-            unit.absences = [self._adopt(rule, key) for rule in unit.rules if rule.metric == DEVICE]
-            for target in unit.absences:
-                target.armed = unit.armed
-        self.columns.relearn(field, self._adopt)
-        left, self._before = self._before, {}
-        return [target for _, target in sorted(left.items())]
+        self.columns.relearn(field)
+        self.watching_series |= any(
+            rule.test == "absent" and bool(rule.metric) for each in field.sets for rule in each
+        )
+        homeless = [target for target in before if not self._adopt(target)]
+        for target in self.targets():
+            self.settle(target)
+        return sorted(homeless, key=lambda target: (target.rule.name, target.key))
 
     def learn(self) -> None:
         """Take in series that are new in the table."""
-        self.columns.learn(self.devices, self._adopt)
+        self.columns.learn(self.devices)
 
-    def unit(self, target: Target) -> Unit:
-        """The device of a target."""
+    def targets(self) -> Iterator[Target]:
+        """All that are held, as they are now: a copy."""
+        groups = [*self.columns.targets.values(), *self.devices.absences.values()]
+        return chain.from_iterable(groups)
+
+    def held(self, rule: str, key: SeriesKey) -> Target | None:
+        """The target of a rule on a series or a device, if it is held."""
+        targets: tuple[Target, ...] | None
+        if key.metric:
+            number = self.columns.table.find(key)
+            targets = None if number is None else self.columns.targets.get(number)
+        else:
+            targets = self.devices.absences.get(self.devices.find(key.site, key.device))
+        return next((target for target in targets or () if target.rule.name == rule), None)
+
+    def hold(self, key: SeriesKey) -> tuple[Target, ...]:
+        """The targets on a series or a device, made if there are none: in the end give one to `settle`."""
+        if key.metric:
+            return self.columns.hold(self.columns.table.number(key), self._since)
+        return self.hold_device(self.devices.find(key.site, key.device))
+
+    def hold_series(self, number: int) -> tuple[Target, ...]:
+        """The same by the series' number."""
+        return self.columns.hold(number, self._since)
+
+    def hold_device(self, unit: int) -> tuple[Target, ...]:
+        """The same by the device's number, of its own silence."""
+        field = self.devices
+        found = field.absences.get(unit)
+        if found is None:
+            device, armed = field.devices[unit - 1], bool(field.armed[unit])
+            key = SeriesKey(device.site, device.id, DEVICE)
+            rows = enumerate(field.silences[field.set_of[unit]])
+            found = tuple(
+                [Target(rule, key, armed=armed, since=int(field.since[row, unit])) for row, rule in rows]
+            )
+            field.absences[unit] = found
+            field.held[unit] = True
+        return found
+
+    def unit(self, target: Target) -> int:
+        """The number of a target's device."""
         unit = self.devices.find(target.key.site, target.key.device)
-        if unit is None:
+        if not unit:
             raise LookupError(f"{'/'.join(target.key)} has a rule but no device")
         return unit
 
@@ -92,7 +137,7 @@ class World:
 
     def push(self, target: Target, deadline: int, timer: Timer) -> None:
         """Set a deadline. A publisher's silence goes before that of the devices behind it."""
-        rank = 0 if timer is Timer.SILENCE and self.unit(target).behind else 1
+        rank = 0 if timer is Timer.SILENCE and self.unit(target) in self.devices.behind else 1
         self.timers.push(Entry(deadline, rank, target.rule.name, *target.key, timer))
         self.cut = min(self.cut, deadline)
 
@@ -119,23 +164,45 @@ class World:
         self.alerts.pop(alert.id, None)
         self.owners.pop(alert.id, None)
 
-    def settle(self, target: Target) -> None:
-        """After a change that no reading brought: work out anew which readings matter."""
-        number = self.number(target)
-        if number is not None:
-            self.columns.settle(number)
-        elif not target.key.metric:
-            self.devices.rewatch(self.unit(target))
+    def await_silence(self, unit: int) -> None:
+        """From here on a device's silence counts, that no target counts."""
+        deadline = self.vigil.add(self.devices, self.floor, unit)
+        if deadline is not None:
+            self.cut = min(self.cut, deadline)
 
-    def _adopt(self, rule: Rule, key: SeriesKey) -> Target:
-        """The rule's target on the series: the one there was, or a new one."""
-        target = self._before.pop((rule.name, key), None)
-        if target is None:
-            target = Target(rule, key, since=self._since)
-        elif target.rule.logic != rule.logic:
+    def settle(self, target: Target) -> None:
+        """After a change: work out anew which readings matter; let go of what is as new again."""
+        if target.key.metric:
+            number = self.columns.table.find(target.key)
+            if number in self.columns.targets:
+                self.columns.settle(number)
+        else:
+            self.settle_device(self.unit(target))
+
+    def settle_device(self, unit: int) -> None:
+        """The same of a device's own silence."""
+        field = self.devices
+        if not any(target.busy for target in field.absences.get(unit, ())):
+            field.held[unit] = False
+            if field.absences.pop(unit, ()):
+                self.await_silence(unit)
+        field.rewatch(unit)
+
+    def _adopt(self, target: Target) -> bool:
+        """Put a target into its place under the rules that hold now; whether it has one."""
+        key = target.key
+        unit = self.devices.find(key.site, key.device)
+        rules = self.devices.rules(unit)
+        rule = next((r for r in rules if (r.name, r.metric) == (target.rule.name, key.metric)), None)
+        if rule is None:
+            return False
+        if target.rule.logic != rule.logic:
             interrupt(target)
             target.since = self._since
         target.rule = rule
-        self.targets[rule.name, key] = target
-        self.watching_series |= rule.test == "absent" and bool(rule.metric)
-        return target
+        held = tuple(target if each.rule.name == rule.name else each for each in self.hold(key))
+        if key.metric:
+            self.columns.targets[self.columns.table.number(key)] = held
+        else:
+            self.devices.absences[unit] = held
+        return True

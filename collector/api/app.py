@@ -10,13 +10,21 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from collector.api import alerts, errors, inventory, ops, series, session, stream
+from collector.api import alerts, errors, inventory, ops, places, series, session, stream
 from collector.api.collector import Collector
 from collector.api.context import Context, Pace
 from collector.api.guard import Guard
 from collector.api.hub import Hub
 
-ROUTERS = (session.router, inventory.router, series.router, alerts.router, stream.router, ops.router)
+ROUTERS = (
+    session.router,
+    places.router,
+    inventory.router,
+    series.router,
+    alerts.router,
+    stream.router,
+    ops.router,
+)
 STATIC = Path(__file__).parent / "static"
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from collector.alarms.model import Transition
 from collector.core.config import Config
-from collector.core.readings import SeriesTable
+from collector.core.readings import I64, U8, SeriesTable
 from collector.core.records import Action
 from collector.state import State
 from collector.store.base import Store
@@ -37,6 +37,19 @@ class Last:
     received: int
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest reading of every series in columns, by the series' number in the table.
+
+    `time` and `received` in epoch ns, `time` the least int64 where nothing came; `quality` are Quality flags.
+    The columns may be longer than the table, and another thread may be writing.
+    """
+
+    time: I64
+    received: I64
+    quality: U8
+
+
 class Collector(Protocol):
     """The running collector. Everything here but `act` answers at once, from memory, on the event loop."""
 
@@ -57,8 +70,11 @@ class Collector(Protocol):
     def lasts(self, site: str | None) -> list[Last]:
         """The newest reading of every series, or of one site's."""
 
+    def newest(self) -> Newest:
+        """When the newest reading of every series was measured and came, not copied. From any thread."""
+
     def presence(self) -> Mapping[str, Presence]:
-        """By device id; a device that was never heard of is missing."""
+        """By device id; a device that was never heard of is missing. May be called from any thread."""
 
     async def act(self, action: Action) -> Transition:
         """Journal the action and return the transition it caused (`refused` with a reason as its comment).

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from collector.api.collector import Collector
 from collector.api.hub import Hub
 from collector.api.lockout import Lockout
+from collector.api.standing import Standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,14 @@ class Pace:
 
 @dataclass(slots=True)
 class Context:
-    """The running collector, the hub, a clock (epoch ns), the pace and the memory of failed sign-ins."""
+    """The running collector, the hub, a clock (epoch ns), the pace, failed sign-ins, how the sites stand."""
 
     collector: Collector
     hub: Hub
     clock: Callable[[], int]
     pace: Pace = Pace()
     lockout: Lockout = field(default_factory=Lockout)
+    standings: Standings = field(default_factory=Standings)
 
 
 def context(request: Request) -> Context:

@@ -1,4 +1,4 @@
-"""What there is and how it stands: stats, sites, devices, links, and what was refused."""
+"""What there is and how it stands: stats, devices, links, and what was refused. The sites are in `places`."""
 
 from __future__ import annotations
 
@@ -19,43 +19,11 @@ from collector.api.paging import Cursor, Limit, page
 from collector.core.readings import DEVICE, Quality
 from collector.store.base import Reject
 from devices.catalogue import CLOCK_WRONG, KINDS
-from devices.model import Device, Metric, Presence, Site
+from devices.model import Device, Metric, Presence
 from devices.region import Region
 
 router = APIRouter(prefix="/api/v1", tags=["inventory"])
 _MS = 1_000_000
-
-
-class RegionOut(BaseModel):
-    """The region's head."""
-
-    name: str
-    timezone: str
-    languages: list[str]
-    centre: str
-
-
-class SiteOut(BaseModel):
-    """A site; `devices` is how many stand there."""
-
-    id: str
-    name: str
-    kind: str
-    parent: str
-    agency: str
-    lon: float | None
-    lat: float | None
-    priority: int
-    hours: str
-    devices: int
-
-
-class SitesOut(BaseModel):
-    """A page of sites, by id."""
-
-    region: RegionOut
-    sites: list[SiteOut]
-    next: str | None
 
 
 class MetricOut(BaseModel):
@@ -146,32 +114,6 @@ def stats_of(ctx: Context) -> dict[str, object]:
     now = ctx.clock() // _MS
     figures = {name: value if math.isfinite(value) else None for name, value in ctx.collector.stats().items()}
     return {**figures, "ready": health.ready, "health": dict(health.parts), "now": now}
-
-
-@router.get("/sites")
-async def sites(ctx: Ctx, _: Viewer, limit: Limit = 500, cursor: Cursor = "") -> SitesOut:
-    """The sites, by id."""
-    region = ctx.collector.region()
-    rows, following = page(region.sites.values(), lambda site: site.id, limit, cursor)
-    head = RegionOut(
-        name=region.name, timezone=region.timezone, languages=list(region.languages), centre=region.centre
-    )
-    return SitesOut(region=head, sites=[_site(site, region) for site in rows], next=following)
-
-
-def _site(site: Site, region: Region) -> SiteOut:
-    return SiteOut(
-        id=site.id,
-        name=site.name,
-        kind=site.kind,
-        parent=site.parent,
-        agency=site.agency,
-        lon=site.lon,
-        lat=site.lat,
-        priority=site.priority,
-        hours=site.hours,
-        devices=len(region.devices_at(site.id)),
-    )
 
 
 @router.get("/devices")

@@ -7,7 +7,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,18 @@ def pack(form: str, head: Mapping[str, Any], columns: Mapping[str, npt.NDArray[A
     return out.getvalue()
 
 
-def unpack(form: str, data: bytes) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+def joined(rows: Iterable[tuple[str, ...]]) -> npt.NDArray[np.uint8]:
+    """Rows of ids, which hold no blanks, as a column: many strings in one piece."""
+    return np.frombuffer("\n".join(map(" ".join, rows)).encode(), np.uint8)
+
+
+def parted(column: npt.NDArray[np.uint8]) -> list[tuple[str, ...]]:
+    """The rows that were joined."""
+    text = column.tobytes().decode()
+    return [tuple(row.split(" ")) for row in text.split("\n")] if text else []
+
+
+def unpack(form: str, data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
     """What was packed under that form. Raises BundleError."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as found:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import cast
 
 import numpy as np
 
-from collector.core.bundle import pack, unpack
+from collector.core.bundle import BundleError, unpack
 from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesKey, SeriesTable, grown
 from collector.core.records import Batch
+from collector.core.roster import Part, by_roster
 from collector.ingest.decode import NO_TS, REFUSED, Decoded
 
 SECOND = 1_000_000_000
@@ -193,23 +195,34 @@ class Dating:
                 del recent[first]
         return copy
 
-    def snapshot(self) -> bytes:
-        """All of it, by series' names."""
-        size = min(len(self.last), len(self._table))
-        keys = self._table.keys
-        known = np.flatnonzero(self.last[:size] != NO_TS)
-        suspects = [[*keys[n], s.offset, s.first, s.count] for n, s in self._suspects.items()]
-        head = {
-            "series": [list(keys[number]) for number in known.tolist()],
-            "wrong": sorted(list(keys[number]) for number in self.wrong),
-            "suspects": suspects,
-        }
+    def save(self, size: int) -> Part:
+        """All of it, by the table's first `size` series."""
+        suspects = [[number, s.offset, s.first, s.count] for number, s in self._suspects.items()]
         recent = np.array([*self._recent], np.uint64), np.array([*self._recent.values()], np.int64)
-        return pack(_FORM, head, {"last": self.last[known], "copies": recent[0], "copied": recent[1]})
+        return Part(
+            {"wrong": sorted(self.wrong), "suspects": suspects},
+            {"last": by_roster(self.last, size, NO_TS), "copies": recent[0], "copied": recent[1]},
+        )
+
+    @classmethod
+    def load(cls, table: SeriesTable, part: Part, numbers: I32) -> Dating:
+        """What `save` gave, its series numbered so here. Raises BundleError."""
+        self = cls(table)
+        self.last = cast(I64, grown(self.last, len(table), NO_TS))
+        try:
+            self.last[numbers] = part.columns["last"]
+            self.wrong = {int(numbers[number]) for number in part.head["wrong"]}
+            for number, *known in part.head["suspects"]:
+                self._suspects[int(numbers[number])] = _Suspect(*known)
+            copies = part.columns["copies"].tolist(), part.columns["copied"].tolist()
+            self._recent = dict(zip(*copies, strict=True))
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise BundleError(f"what is known of times is damaged ({error})") from None
+        return self
 
     @classmethod
     def restore(cls, table: SeriesTable, data: bytes) -> Dating:
-        """What `snapshot` gave. Raises BundleError."""
+        """From the form of the first versions: series by name, each its own row. Raises BundleError."""
         head, columns = unpack(_FORM, data)
         self = cls(table)
         numbers = [table.number(SeriesKey(*key)) for key in head["series"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from collector.core.readings import DEVICE, F64, I32, I64, Bools, SeriesKey, Ser
 from collector.core.records import Batch, Flag, RecordKind
 from devices import topics
 from devices.catalogue import COLLECTOR, KINDS
-from devices.model import Address, Suffix
+from devices.model import Suffix
 from devices.payload.native import (
     MAX_BYTES,
     PayloadError,
@@ -33,6 +34,7 @@ _CUT = int(Flag.CUT)
 _TOO_LARGE = f"the payload has more than {MAX_BYTES} bytes"
 _MOST_TOPICS = 1_000_000
 _MOST_SHAPES = 64
+_MOST_NAMES = 10_000
 
 
 @dataclass(slots=True)
@@ -62,15 +64,22 @@ class Decoded:
         return len(self.record)
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What a topic means, worked out once."""
+Numbers = range | tuple[int, ...]
+"""Series numbers: a first message numbers its series in a row, and a range is all it takes to say so."""
 
-    address: Address
-    sent: Address  # as the topic says, perhaps by an old id of the site
+
+@dataclass(slots=True)
+class _Entry:
+    """What a topic means, worked out once. There may be a million: it keeps what each message needs, no more.
+
+    `numbers` are of the metrics `names`, the first that were sent at once; of other sets, `others` has them.
+    """
+
     tele: bool
     device: int
-    shapes: dict[tuple[str, ...], tuple[int, ...]]  # series numbers, by the set of metrics in a payload
+    names: tuple[str, ...] = ()
+    numbers: Numbers = ()
+    others: dict[tuple[str, ...], Numbers] | None = None
 
 
 class Decoder:
@@ -80,8 +89,10 @@ class Decoder:
         self._table = table
         self._region = region
         self._cap = unclaimed_cap
+        self._lock = threading.Lock()
         self._known: Region | None = None
         self._topics: dict[str, _Entry | str] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}  # sets of metrics, each kept once for all
         self.unclaimed: set[int] = set()
 
     def shared(self, batch: Batch) -> Decoded:
@@ -107,29 +118,36 @@ class Decoder:
                 if isinstance(entry, str) or flags & _CUT:
                     work.refuse(message, entry if isinstance(entry, str) else _TOO_LARGE)
                 elif entry.tele:
-                    self._tele(entry, parse_tele(payload), work, message)
+                    self._tele(entry, topic, parse_tele(payload), work, message)
                 else:
-                    self._other(entry, payload, work, message)
+                    self._other(entry, topic, payload, work, message)
             except PayloadError as error:
                 work.refuse(message, error.reason)
         return work.done()
 
     def claims(self, key: SeriesKey) -> bool:
         """Whether today's inventory knows the device at its site, and its kind the metric."""
-        device = self._region().devices.get(key.device)
-        if device is None or device.site != key.site:
-            return False
-        kind = KINDS.get(device.kind)
-        return key.metric == DEVICE or (kind is not None and key.metric in kind.metrics)
+        return _claims(self._kind_at(key.site, key.device), key.metric)
 
     def recount(self) -> None:
         """Count anew which of the known series no inventory claims."""
-        self.unclaimed = {number for number, key in enumerate(self._table.keys) if not self.claims(key)}
+        (places, metrics), (place, metric) = self._table.names(), self._table.columns()
+        kinds = [self._kind_at(site, device) for site, device in places]
+        known = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+        claimed = np.array([[_claims(kind, name) for name in metrics] for kind in known], np.bool_)
+        of = np.array([known[kind] for kind in kinds], np.intp)
+        self.unclaimed = set(np.flatnonzero(~claimed[of[place], metric]).tolist()) if len(place) else set()
+
+    def _kind_at(self, site: str, device: str) -> str | None:
+        """The device's kind; None if today's inventory does not know it there."""
+        known = self._region().devices.get(device)
+        return known.kind if known is not None and known.site == site else None
 
     def _refresh(self) -> None:
         region = self._region()
         if region is not self._known or len(self._topics) > _MOST_TOPICS:
             self._topics.clear()
+            self._names.clear()
             self._known = region
             self.recount()
 
@@ -138,11 +156,10 @@ class Decoder:
             sent = topics.parse(topic)
             if sent.device == COLLECTOR:
                 return f"the device id {COLLECTOR} is the collector's own; give the device another"
-            address = Address(self._region().site_id(sent.site), sent.device, sent.suffix)
-            device = self._number(SeriesKey(address.site, address.device, DEVICE))
+            device = self._number(SeriesKey(self._region().site_id(sent.site), sent.device, DEVICE))
         except (topics.TopicError, PayloadError) as error:
             return str(error)
-        entry = self._topics[topic] = _Entry(address, sent, sent.suffix is Suffix.TELE, device, {})
+        entry = self._topics[topic] = _Entry(sent.suffix is Suffix.TELE, device)
         return entry
 
     def _number(self, key: SeriesKey) -> int:
@@ -159,35 +176,55 @@ class Decoder:
         self.unclaimed.add(number)
         return number
 
-    def _shape(self, entry: _Entry, names: tuple[str, ...]) -> tuple[int, ...]:
-        check_names(names)
-        site, device = entry.address.site, entry.address.device
-        shape = tuple([self._number(SeriesKey(site, device, name)) for name in names])
-        if len(entry.shapes) >= _MOST_SHAPES:
-            entry.shapes.clear()
-        entry.shapes[names] = shape
-        return shape
+    def _shape(self, entry: _Entry, names: tuple[str, ...]) -> Numbers:
+        """The numbers of the device's metrics, for a set that is not the usual one."""
+        others = entry.others
+        if others is not None and names in others:
+            return others[names]
+        if names not in self._names:
+            check_names(names)
+        numbers = _in_a_row(self._siblings(entry.device, names))
+        with self._lock:
+            self._keep(entry, names, numbers)
+        return numbers
 
-    def _tele(self, entry: _Entry, tele: Tele | list[Tele], work: _Work, message: int) -> None:
+    def _siblings(self, number: int, names: tuple[str, ...]) -> list[int]:
+        """The numbers of a device's metrics; the device is given by its own number."""
+        site, device, _ = self._table.keys[number]
+        kind = self._kind_at(site, device)
+        if all(_claims(kind, name) for name in names):
+            return self._table.siblings(number, names)
+        return [self._number(SeriesKey(site, device, name)) for name in names]
+
+    def _keep(self, entry: _Entry, names: tuple[str, ...], numbers: Numbers) -> None:
+        if len(self._names) >= _MOST_NAMES:
+            self._names.clear()
+        names = self._names.setdefault(names, names)
+        if not entry.names:
+            entry.numbers = numbers  # first: another thread goes by the names
+            entry.names = names
+        elif entry.others is None or len(entry.others) >= _MOST_SHAPES:
+            entry.others = {names: numbers}
+        else:
+            entry.others[names] = numbers
+
+    def _tele(self, entry: _Entry, topic: str, tele: Tele | list[Tele], work: _Work, message: int) -> None:
         if isinstance(tele, list):
-            shapes = [self._checked(entry, one) for one in tele]
+            shapes = [self._checked(entry, topic, one) for one in tele]
             for one, shape in zip(tele, shapes, strict=True):
                 work.item(message, one, shape)
         else:
-            names = tuple(tele["values"])
-            shape = entry.shapes.get(names) or self._shape(entry, names)
-            if "device" in tele or "site" in tele:
-                check_identity(tele, entry.sent)
-            work.item(message, tele, shape)
+            work.item(message, tele, self._checked(entry, topic, tele))
         work.devices[message] = entry.device
 
-    def _checked(self, entry: _Entry, tele: Tele) -> tuple[int, ...]:
-        check_identity(tele, entry.sent)
+    def _checked(self, entry: _Entry, topic: str, tele: Tele) -> Numbers:
+        if "device" in tele or "site" in tele:
+            check_identity(tele, topics.parse(topic))
         names = tuple(tele["values"])
-        return entry.shapes.get(names) or self._shape(entry, names)
+        return entry.numbers if names == entry.names else self._shape(entry, names)
 
-    def _other(self, entry: _Entry, payload: bytes, work: _Work, message: int) -> None:
-        address = entry.sent
+    def _other(self, entry: _Entry, topic: str, payload: bytes, work: _Work, message: int) -> None:
+        address = topics.parse(topic)
         if address.suffix is Suffix.STATE:
             work.states.append((message, parse_state(payload) == "online"))
         elif address.suffix is Suffix.EVENT:
@@ -199,6 +236,17 @@ class Decoder:
         else:
             raise PayloadError("a command is not for the collector to take in")
         work.devices[message] = entry.device
+
+
+def _claims(kind: str | None, metric: str) -> bool:
+    """Whether a device of that kind has the metric; None is no device."""
+    known = None if kind is None else KINDS.get(kind)
+    return kind is not None and (metric == DEVICE or (known is not None and metric in known.metrics))
+
+
+def _in_a_row(numbers: list[int]) -> Numbers:
+    row = range(numbers[0], numbers[0] + len(numbers)) if numbers else range(0)
+    return row if list(row) == numbers else tuple(numbers)
 
 
 class _Work:
@@ -235,7 +283,7 @@ class _Work:
     def refuse(self, message: int, reason: str) -> None:
         self.refused.append((message, reason))
 
-    def item(self, message: int, tele: Tele, shape: tuple[int, ...]) -> None:
+    def item(self, message: int, tele: Tele, shape: Numbers) -> None:
         """The readings of one time."""
         if "ts" in tele:
             self.item_ms.append(tele["ts"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from collector.alarms.model import Transition
-from collector.api.collector import Health, Last
+from collector.api.collector import Health, Last, Newest
 from collector.core.records import Action, RecordKind
 from collector.operation.figures import exposition
 from collector.operation.parts import Parts
@@ -101,9 +101,14 @@ class RunningCollector:
             for last in self._parts.storing.lasts.at(site)
         ]
 
+    def newest(self) -> Newest:
+        """When the newest reading of every series was measured and came."""
+        lasts = self._parts.storing.lasts
+        return Newest(lasts.time, lasts.received, lasts.quality)
+
     def presence(self) -> Mapping[str, Presence]:
         """By device id, of those who said so; behind a publisher that is gone a device is unknown."""
-        said = self._parts.alarming.presence
+        said = dict(self._parts.alarming.presence)  # alarming's thread may be adding to it
         found: dict[str, Presence] = {
             device: "online" if online else "offline" for device, online in said.items()
         }

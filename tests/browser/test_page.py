@@ -125,7 +125,7 @@ def test_the_filters_narrow_the_list(live_page: Any) -> None:
     live_page.do(desk.raise_alert("pasie-laweh-ont", site="1305012002", severity="minor"))
     expect(page.locator(".alert")).to_have_count(2)
     expect(page.locator(".alert").first).to_contain_text("Kritis")
-    page.get_by_role("button", name=re.compile("Kritis")).click()
+    page.locator("#severities").get_by_role("button", name=re.compile("Kritis")).click()
     expect(page.locator(".alert")).to_have_count(1)
     page.fill("#search", "lubuk")
     expect(page.locator("#none")).to_have_text("Tidak ada alarm yang cocok dengan saringan.")

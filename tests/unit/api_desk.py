@@ -17,12 +17,13 @@ import uvicorn
 
 from collector.alarms.model import Alert, Severity, Transition, TransitionKind
 from collector.api.app import create_app
-from collector.api.collector import Health, Last
+from collector.api.collector import Health, Last, Newest
 from collector.api.context import Pace
 from collector.api.hub import Hub
 from collector.core.config import Config, check
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
+from collector.followers.lasts import NEVER
 from collector.state import State
 from collector.store.base import Ledger, Reject
 from collector.store.duckdb import open_store
@@ -48,7 +49,13 @@ FILES = {
     b"1305012002,pasie-laweh-ont,ont,,,\n",
     "links.geojson": b'{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": '
     b'{"id": "l1", "from": "1305-kominfo", "to": "1305012001", "kind": "fibre", "length_km": 12.5}, '
-    b'"geometry": {"type": "LineString", "coordinates": [[100.2, -0.6], [100.28, -0.67]]}}]}',
+    b'"geometry": {"type": "LineString", "coordinates": [[100.2, -0.6], [100.28, -0.67]]}}, '
+    b'{"type": "Feature", "properties": '
+    b'{"id": "l2", "from": "1305012001", "to": "1305012002", "kind": "fibre", "length_km": 1.6}, '
+    b'"geometry": {"type": "LineString", "coordinates": [[100.28, -0.67], [100.29, -0.66]]}}, '
+    b'{"type": "Feature", "properties": '
+    b'{"id": "l3", "from": "1305012002", "to": "1305012003", "kind": "fibre", "length_km": 1.6}, '
+    b'"geometry": {"type": "LineString", "coordinates": [[100.29, -0.66], [100.3, -0.65]]}}]}',
 }
 
 KINDS: dict[str, TransitionKind] = {
@@ -71,7 +78,12 @@ def summarise(alert: Alert) -> Mapping[str, str]:
 class Desk:
     """What the API sees of a collector; a test moves it with raise_alert, clear, reading, reject."""
 
-    def __init__(self, folder: Path, http: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        http: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
         self.config: Config = check({"http": dict(http or {})}, folder / "nagari.toml")
         self.state = State(folder / "state.db")
         self.table = SeriesTable()
@@ -80,7 +92,7 @@ class Desk:
         self.broken: Problems | None = None
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
         self.online: dict[str, Presence] = {}
-        self._region = regions.load(FILES)
+        self._region = regions.load(files or FILES)
         self._lasts: dict[SeriesKey, Last] = {}
         self._ledger = Ledger()
         self._offset = self.state.cursor()
@@ -114,6 +126,15 @@ class Desk:
 
     def lasts(self, site: str | None) -> list[Last]:
         return [last for last in self._lasts.values() if site is None or last.site == site]
+
+    def newest(self) -> Newest:
+        size = len(self.table)
+        found = Newest(np.full(size, NEVER), np.zeros(size, np.int64), np.zeros(size, np.uint8))
+        for key, last in self._lasts.items():
+            number = self.table.number(key)
+            found.time[number], found.received[number] = last.time, last.received
+            found.quality[number] = last.quality
+        return found
 
     def presence(self) -> Mapping[str, Presence]:
         return self.online

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from collector.api.app import STATIC
+from devices import region as regions
 from devices.catalogue import KINDS
 from devices.problems import Problems
 from tests.unit import api_desk
@@ -70,6 +71,84 @@ def test_lists_come_in_pages_by_id(client: httpx.Client) -> None:
     assert first["sites"][1]["devices"] == 2
 
 
+def test_a_site_says_how_its_devices_stand(desk: Any, client: httpx.Client) -> None:
+    now = time.time_ns()
+    desk.readings("lubuk-alung-ont", "rx_dbm", [(now - 10**9, -21.5)])
+    desk.readings("lubuk-alung-ont", "temperature_c", [(now - 3600 * 10**9, 48.0)])
+    desk.readings("pasie-laweh-ont", "rx_dbm", [(now - 3600 * 10**9, -21.5)])
+    desk.online["lubuk-alung-rtr"] = "offline"
+    found = {site["id"]: site for site in client.get("/api/v1/sites").json()["sites"]}
+    stands = {key: (*site["presence"].values(), site["heard"], site["silent"]) for key, site in found.items()}
+    assert list(found[SITE]["presence"]) == ["online", "offline", "unknown"]
+    assert stands == {
+        "1305-kominfo": (0, 0, 1, 0, 0),
+        SITE: (1, 1, 0, 1, 0),
+        "1305012002": (0, 0, 1, 0, 1),
+        "1305012003": (0, 0, 0, 0, 0),
+    }
+
+
+def test_a_site_counts_the_devices_as_they_are_listed(desk: Any, client: httpx.Client) -> None:
+    now = time.time_ns()
+    desk.readings("lubuk-alung-rtr", "latency_ms", [(now - 59 * 10**9, 9.0)])
+    desk.readings("centre-host", "cpu_pct", [(now - 7 * 10**9, 9.0)])
+    desk.readings("stranger", "cpu_pct", [(now, 9.0)])
+    desk.online["pasie-laweh-ont"] = "online"
+    devices = client.get("/api/v1/devices").json()["devices"]
+    for site in client.get("/api/v1/sites").json()["sites"]:
+        said = [device["presence"] for device in devices if device["site"] == site["id"]]
+        assert site["presence"] == {name: said.count(name) for name in ("online", "offline", "unknown")}
+
+
+def test_a_page_that_follows_the_sites_is_told_only_what_changed(desk: Any, client: httpx.Client) -> None:
+    first = client.get("/api/v1/sites").json()
+    assert len(first["sites"]) == 4
+    asked = {"since": first["version"]}
+    again = client.get("/api/v1/sites", params=asked).json()
+    assert (again["sites"], again["next"], again["version"]) == ([], None, first["version"])
+    assert again["region"]["hash"] == first["region"]["hash"]
+
+    desk.reading("pasie-laweh-ont", "rx_dbm", -21.0)
+    desk.online["centre-host"] = "online"
+    asked["limit"] = 1
+    page = until(lambda: client.get("/api/v1/sites", params=asked).json(), lambda body: body["next"])
+    assert [site["id"] for site in page["sites"]] == ["1305-kominfo"]
+    rest = client.get("/api/v1/sites", params={**asked, "cursor": page["next"]}).json()
+    assert ([site["id"] for site in rest["sites"]], rest["next"]) == (["1305012002"], None)
+    assert client.get("/api/v1/sites", params={"since": rest["version"]}).json()["sites"] == []
+    assert len(client.get("/api/v1/sites", params={"since": 2**62}).json()["sites"]) == 4
+
+
+def until(ask: Any, good: Any) -> Any:
+    """The answer, once it is good: a pass over the sites is followed by a moment's rest."""
+    deadline = time.monotonic() + 10
+    while not good(answer := ask()):
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+    return answer
+
+
+def test_another_region_makes_every_site_new(desk: Any, client: httpx.Client) -> None:
+    first = client.get("/api/v1/sites").json()
+    sites = api_desk.FILES["sites.csv"].replace(b"Pasie Laweh", b"Singguliang")
+    desk._region = regions.load({**api_desk.FILES, "sites.csv": sites})
+    found = client.get("/api/v1/sites", params={"since": first["version"]}).json()
+    assert [site["name"] for site in found["sites"]][2] == "Singguliang"
+    assert found["region"]["hash"] != first["region"]["hash"]
+
+
+def test_the_boundaries_come_as_they_are_and_only_once(desk: Any, client: httpx.Client) -> None:
+    answer = client.get("/api/v1/boundaries")
+    assert answer.content == api_desk.FILES["boundaries.geojson"]
+    assert answer.headers["content-type"] == "application/geo+json"
+    assert answer.headers["cache-control"] == "private, no-cache"
+    tag = answer.headers["etag"]
+    for known in (tag, f"W/{tag}", f'"other", {tag}'):
+        again = client.get("/api/v1/boundaries", headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert client.get("/api/v1/boundaries", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["sites", "devices", "links", "alerts", "rejects"])
 def test_a_page_has_a_cap(client: httpx.Client, path: str) -> None:
     for limit in (0, -1, 1001, 10**12, "all"):
@@ -100,7 +179,7 @@ def test_an_old_site_id_still_leads_there(client: httpx.Client) -> None:
 
 
 def test_links_show_their_ends_and_path(client: httpx.Client) -> None:
-    (link,) = client.get("/api/v1/links").json()["links"]
+    link, *_ = client.get("/api/v1/links").json()["links"]
     assert (link["a"], link["b"], link["length_km"]) == ("1305-kominfo", SITE, 12.5)
     assert link["path"] == [[100.2, -0.6], [100.28, -0.67]]
 

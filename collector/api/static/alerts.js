@@ -13,6 +13,9 @@ const hidden = new Set();
 let needle = "";
 let names = { site: (id) => id, device: () => "", metric: () => null };
 let open = () => {};
+let watcher = () => {};
+let here = ""; // the site whose alerts are marked
+let only = false; // and whether they alone are listed
 
 export const isOpen = (alert) => alert.condition === "active" || (alert.condition === "cleared" && !alert.acked);
 export const isTodo = (alert) => isOpen(alert) && !alert.acked && alert.holds.length === 0;
@@ -25,7 +28,29 @@ export function setUp(given, onOpen) {
     needle = event.target.value.trim().toLowerCase();
     draw();
   });
+  $("only").addEventListener("click", () => {
+    only = !only;
+    draw();
+  });
   buildSeverities();
+}
+
+/** `listener` is called whenever an alert may have changed. */
+export function watch(listener) {
+  watcher = listener;
+}
+
+/** Every alert that is open, whatever the list shows of them. */
+export const openOnes = () => [...alerts.values()].filter(isOpen);
+
+/** Mark the alerts of a site ("" of none), and bring the first of them into view. */
+export function mark(site) {
+  here = site;
+  only = only && site !== "";
+  draw();
+  const list = $("alerts");
+  const first = list.querySelector(".here");
+  if (first && list.scrollHeight > list.clientHeight) list.scrollTop = first.offsetTop - list.offsetTop - 40;
 }
 
 function choose(name) {
@@ -57,6 +82,7 @@ export function replaceAll(list) {
   alerts.clear();
   for (const alert of list) alerts.set(alert.id, alert);
   draw();
+  watcher();
 }
 
 /** What the stream says; returns whether it is news that must be told aloud. */
@@ -67,6 +93,7 @@ export function take(event) {
   else alerts.set(alert.id, alert);
   forgetOldest();
   draw(event.kind === "raised" ? alert.id : null);
+  watcher();
   return event.kind === "raised";
 }
 
@@ -82,7 +109,7 @@ function order(a, b) {
 }
 
 function matches(alert) {
-  if (hidden.has(alert.severity)) return false;
+  if (hidden.has(alert.severity) || (only && alert.site !== here)) return false;
   if (!needle) return true;
   const text = [said(alert.summary), names.site(alert.site), alert.site, alert.device, alert.rule, alert.metric];
   return text.join("\n").toLowerCase().includes(needle);
@@ -93,6 +120,7 @@ export function draw(fresh = null) {
   const inView = [...alerts.values()].filter(shown);
   const found = inView.filter(matches).sort(order);
   press($("views"), "view", view);
+  offerOnly();
   counts();
   place(found.slice(0, SHOWN), fresh);
   const none = found.length === 0;
@@ -100,6 +128,12 @@ export function draw(fresh = null) {
   setText($("none"), none ? t(inView.length ? "alerts.none.filtered" : `alerts.none.${view}`) : "");
   $("more").hidden = found.length <= SHOWN;
   setText($("more"), found.length > SHOWN ? t("alerts.more", { n: found.length - SHOWN }) : "");
+}
+
+function offerOnly() {
+  $("only").hidden = here === "";
+  $("only").setAttribute("aria-pressed", String(only));
+  setText($("only"), here ? t("alerts.only", { site: names.site(here) }) : "");
 }
 
 function counts() {
@@ -139,6 +173,7 @@ function rowOf(alert, isNew) {
     if (focused) row.node.querySelector(".summary").focus();
     if (isNew) flash(row.node);
   }
+  row.node.classList.toggle("here", alert.site === here);
   return row.node;
 }
 

@@ -1,4 +1,6 @@
 // The collector's API, as the page uses it: session cookie, one shape of error.
+const PAGE = 1000;
+
 export class Failed extends Error {
   constructor(status, body, retryAfter) {
     super(body?.error ?? `HTTP ${status}`);
@@ -39,13 +41,22 @@ export const get = (path, values = {}) => call("GET", `${path}?${query(values)}`
 export const post = (path, body) => call("POST", path, body);
 export const del = (path) => call("DELETE", path);
 
-/** All pages of a list, one after the other. */
+/** All pages of a list, one after the other; what else the first page says is kept. */
 export async function all(path, name, values = {}, most = 5000) {
-  const rows = [];
-  let page = { next: "" };
-  do {
-    page = await get(path, { ...values, limit: 500, cursor: page.next });
+  const first = await get(path, { ...values, limit: PAGE });
+  const rows = [...first[name]];
+  let { next } = first;
+  while (next !== null && rows.length < most) {
+    const page = await get(path, { ...values, limit: PAGE, cursor: next });
     rows.push(...page[name]);
-  } while (page.next !== null && rows.length < most);
-  return { ...page, [name]: rows };
+    next = page.next;
+  }
+  return { ...first, next, [name]: rows };
+}
+
+/** The map's areas as GeoJSON; the browser keeps them and asks only whether they are still the same. */
+export async function boundaries() {
+  const answer = await fetch("/api/v1/boundaries", { credentials: "same-origin", cache: "no-cache", signal: AbortSignal.timeout(30000) });
+  if (!answer.ok) throw new Failed(answer.status, null, 0);
+  return answer.json();
 }

@@ -2,6 +2,7 @@
 import * as list from "./alerts.js";
 import { all, del, get, post } from "./api.js";
 import * as dialog from "./dialog.js";
+import * as map from "./map.js";
 import { $, kept, press, setText } from "./dom.js";
 import { forgetRates, showHealth } from "./health.js";
 import { clock, lang, loadWords, metricName, now, said, setNow, setZone, speak, t, translate, zoneName } from "./i18n.js";
@@ -9,11 +10,16 @@ import * as readings from "./readings.js";
 import { Stream } from "./stream.js";
 
 const ACT = ["operator", "engineer", "admin"];
+const POLL_MS = 12000;
+const MOST_SITES = 30000;
 let who = null;
 let sites = new Map();
+let region = null;
+let version = 0; // of the sites' standing, as far as we know it
 let stats = null;
 let lostSince = null;
 let refreshed = 0;
+let polled = 0;
 
 const names = {
   site: (id) => sites.get(id)?.name ?? id,
@@ -38,6 +44,7 @@ const stream = new Stream({
     lostSince = null;
     showLink("live");
     if (again) sync().then(readings.reload);
+    if (again) polled = 0;
   },
   lost: (since) => {
     lostSince = since;
@@ -73,12 +80,45 @@ async function enter() {
   $("desk").hidden = false;
   showLink("wait");
   showWho();
-  const found = await all("/sites", "sites");
-  sites = new Map(found.sites.map((site) => [site.id, site]));
-  setZone(found.region.timezone);
-  setText($("region"), found.region.name);
+  await showRegion();
   stream.start(await sync());
-  await readings.showSites(found.sites, found.region.centre);
+  await readings.showSites([...sites.values()], region.centre);
+}
+
+async function showRegion() {
+  const found = await all("/sites", "sites", {}, MOST_SITES);
+  sites = new Map(found.sites.map((site) => [site.id, site]));
+  ({ region, version } = found);
+  polled = Date.now();
+  setZone(region.timezone);
+  setText($("region"), region.name);
+  try {
+    await map.show(found.sites, found.next !== null);
+  } catch (error) {
+    console.error(error); // without a map the page must still tell every alert
+  }
+}
+
+/** How the sites stand: only those that changed come. */
+async function poll() {
+  polled = Date.now();
+  const found = await all("/sites", "sites", { since: version }, MOST_SITES);
+  if (found.region.hash !== region.hash) {
+    await showRegion();
+    return readings.showSites([...sites.values()], region.centre);
+  }
+  version = found.version;
+  for (const site of found.sites) Object.assign(sites.get(site.id) ?? {}, site);
+  map.changed(found.sites);
+}
+
+/** A site was chosen: everything on the page turns to it. "" for none. */
+function pick(id, { device, metric, fly = false, open = true } = {}) {
+  map.choose(id, fly);
+  list.mark(id);
+  if (!id) return null;
+  if (open) readings.open();
+  return readings.show(id, device, metric);
 }
 
 function showWho() {
@@ -123,7 +163,8 @@ function relabel() {
   if (stats) showHealth(stats);
   showLink(lostSince === null ? (stream.live ? "live" : "wait") : "lost");
   for (const button of $("metrics").children) setText(button.querySelector(".metric-name"), metricName(button.dataset.metric));
-  readings.tick();
+  map.redraw();
+  readings.relabel();
   readings.draw();
 }
 
@@ -131,6 +172,7 @@ function setTheme(name) {
   kept.set("theme", name);
   document.documentElement.dataset.theme = name;
   $("theme").querySelector("use").setAttribute("href", name === "dark" ? "#sun" : "#moon");
+  map.redraw();
   readings.draw();
 }
 
@@ -144,12 +186,16 @@ function tick() {
     refreshed = Date.now();
     readings.refresh().catch(() => {}); // the stream's watch tells when the collector is out of reach
   }
+  if (stream.live && Date.now() - polled > POLL_MS) poll().catch(() => {});
 }
+
+/** Of a site: its standing, and in words what it is and what of it is heard. */
+const siteWords = (site) => site && { site, standing: map.stand(site), words: map.describe(site, false) };
 
 function openAlert(id) {
   dialog.open(id);
   const alert = list.find(id);
-  readings.show(alert.site, alert.device, alert.metric || undefined).then(dialog.redraw, () => {});
+  pick(alert.site, { device: alert.device, metric: alert.metric || undefined, fly: true, open: false }).then(dialog.redraw, () => {});
 }
 
 async function main() {
@@ -159,7 +205,8 @@ async function main() {
   speak(lang);
   list.setUp(names, openAlert);
   dialog.setUp(names);
-  readings.setUp((site) => stream.follow(site));
+  map.setUp((id) => pick(id));
+  readings.setUp({ follow: (site) => stream.follow(site), pick: (id) => pick(id, { fly: true }), words: (id) => siteWords(sites.get(id)) });
   $("signin-form").addEventListener("submit", (event) => {
     event.preventDefault();
     signIn($("token").value.trim());

@@ -81,8 +81,12 @@ export function ago(ms) {
   return t("ago", { span: t(unit, { n: Math.floor(n) }) });
 }
 
+const formats = new Map(); // to make one costs a thousand times as much as to use it
+
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }).format(value);
+  const key = `${lang} ${digits}`;
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(locale(), { maximumFractionDigits: digits }));
+  return formats.get(key).format(value);
 }
 
 /** A reading with its unit, as a person would write it. */

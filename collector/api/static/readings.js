@@ -1,29 +1,41 @@
 // A device's readings: pick a site, a device, a metric; the chart follows live.
 import { all, get } from "./api.js";
-import { $, el, kept, press, setText } from "./dom.js";
+import { $, el, kept, press, setText, shape } from "./dom.js";
 import { ago, getZone, metricName, now, number, quantity, t } from "./i18n.js";
 
 const DAY_STEP_MS = 120000;
 const DAY_REFRESH_MS = 60000;
 const HOUR_S = 3600;
+const PRESENCE = { online: "ok", offline: "off", unknown: "unknown" };
 
 let devices = [];
+let shown = ""; // the site
 let device = null;
 let metric = null;
 let range = Number(kept.get("range", HOUR_S)) === 86400 ? 86400 : HOUR_S;
-let onSite = () => {};
+let on; // follow(site), pick(site), words(site): what the page does about a site
 let rows = [[], []]; // times in s, values; for a day also the lowest and the highest
 let plot = null;
 let asked = 0;
 let loaded = 0;
 
-export function setUp(follow) {
-  onSite = follow;
-  $("site").addEventListener("change", (event) => chooseSite(event.target.value));
-  $("device").addEventListener("change", (event) => chooseDevice(event.target.value));
+export function setUp(given) {
+  on = given;
+  $("site").addEventListener("change", (event) => on.pick(event.target.value));
+  $("devices").addEventListener("click", (event) => chooseDevice(event.target.closest("button")?.dataset.device));
+  $("readings-open").addEventListener("click", () => open($("readings").classList.contains("shut"), true));
+  // On a screen that is not high the map comes first; the readings open as soon as a site is chosen.
+  open(kept.get("readings", matchMedia("(max-height: 850px), (max-width: 900px)").matches ? "shut" : "open") === "open");
   $("ranges").addEventListener("click", (event) => chooseRange(Number(event.target.dataset.range)));
   $("metrics").addEventListener("click", (event) => chooseMetric(event.target.closest("button")?.dataset.metric));
   new ResizeObserver(resize).observe($("chart"));
+}
+
+/** Show the panel, or with false only its head; `keep` it so the next time. */
+export function open(wide = true, keep = false) {
+  $("readings").classList.toggle("shut", !wide);
+  $("readings-open").setAttribute("aria-expanded", String(wide));
+  if (keep) kept.set("readings", wide ? "open" : "shut");
 }
 
 export const metricOf = (id, name) => devices.find((d) => d.id === id)?.metrics.find((m) => m.name === name) ?? null;
@@ -38,20 +50,20 @@ export async function showSites(sites, first) {
 
 /** Show one series; from an alert, for instance. */
 export async function show(site, deviceId, name) {
-  if ($("site").value !== site) await chooseSite(site, deviceId, name);
-  else chooseDevice(deviceId, name);
+  if (shown !== site) await chooseSite(site, deviceId, name);
+  else if (deviceId) chooseDevice(deviceId, name);
 }
 
 async function chooseSite(id, wantedDevice = kept.get("device", ""), wantedMetric = kept.get("metric", "")) {
-  $("site").value = id;
+  shown = id;
+  $("site").value = id; // stays empty for a site without devices, which the list does not offer
   kept.set("site", id);
   const mine = (asked += 1);
   const found = (await all("/devices", "devices", { site: id })).devices;
   if (mine !== asked) return;
   devices = found;
-  onSite(id);
-  $("device").replaceChildren(...devices.map((d) => el("option", { value: d.id }, `${d.id} (${d.kind})`)));
-  $("device").disabled = devices.length === 0;
+  on.follow(id);
+  drawDevices();
   const some = devices.find((d) => d.id === wantedDevice) ?? devices.find((d) => d.metrics.some((m) => m.at)) ?? devices[0];
   if (some) chooseDevice(some.id, wantedMetric);
   else nothing();
@@ -60,7 +72,7 @@ async function chooseSite(id, wantedDevice = kept.get("device", ""), wantedMetri
 function nothing() {
   device = metric = null;
   $("metrics").replaceChildren();
-  setText($("presence"), "");
+  setText($("chart-title"), "");
   clear(t("readings.no_devices"));
 }
 
@@ -68,11 +80,39 @@ function chooseDevice(id, wanted = metric?.name) {
   const found = devices.find((d) => d.id === id);
   if (!found) return;
   device = found;
-  $("device").value = id;
+  press($("devices"), "device", id);
   kept.set("device", id);
   drawMetrics();
-  const start = device.metrics.find((m) => m.name === wanted) ?? device.metrics.find((m) => m.at) ?? device.metrics[0];
+  const asked = device.metrics.find((m) => m.name === wanted);
+  const start = asked?.at ? asked : (device.metrics.find((m) => m.at) ?? asked ?? device.metrics[0]);
   chooseMetric(start?.name);
+}
+
+/** The site's devices, each with its presence in shape and words. */
+function drawDevices() {
+  $("devices").replaceChildren(
+    ...devices.map((d) =>
+      el(
+        "button",
+        { type: "button", className: `device ${d.presence}`, "data-device": d.id, title: `${d.id} · ${t(`presence.${d.presence}`)}` },
+        shape(PRESENCE[d.presence]),
+        el("span", { className: "device-id" }, d.id),
+        el("span", { className: "device-kind" }, d.kind, el("span", { className: "unseen" }, `, ${t(`presence.${d.presence}`)}`)),
+      ),
+    ),
+  );
+  press($("devices"), "device", device?.id);
+  drawPlace();
+}
+
+function drawPlace() {
+  const found = on.words(shown);
+  if (!found) return;
+  setText($("place-name"), found.site.name);
+  $("place-name").title = found.site.name;
+  setText($("place-words"), found.words);
+  $("place-mark").setAttribute("href", `#${found.standing.shape}`);
+  $("place-mark").parentNode.setAttribute("class", `mark ${found.standing.shape} ${found.standing.state === "returned" ? "soft" : ""}`);
 }
 
 function chooseMetric(name) {
@@ -85,7 +125,7 @@ function chooseMetric(name) {
 }
 
 function chooseRange(seconds) {
-  if (!seconds) return;
+  if (!seconds || !metric) return;
   range = seconds;
   kept.set("range", seconds);
   load();
@@ -110,9 +150,8 @@ function drawMetrics() {
 
 /** Ages and values, once a second. */
 export function tick() {
+  drawPlace();
   if (!device) return;
-  $("presence").className = `presence ${device.presence}`;
-  setText($("presence"), `${t(`presence.${device.presence}`)} · ${device.kind}`);
   for (const button of $("metrics").children) {
     const m = device.metrics.find((one) => one.name === button.dataset.metric);
     setText(button.querySelector(".metric-value"), quantity(m.value, m));
@@ -132,11 +171,14 @@ function title() {
 
 /** The site's devices anew: presence and staleness are the collector's to judge. */
 export async function refresh() {
-  const site = $("site").value;
+  const site = shown;
   if (!site) return;
   const found = (await all("/devices", "devices", { site })).devices;
-  if (site !== $("site").value) return;
+  if (site !== shown) return;
+  const looks = (list) => list.map((d) => `${d.id} ${d.presence}`).join();
+  const unchanged = looks(found) === looks(devices);
   devices = found;
+  if (!unchanged) drawDevices();
   const same = devices.find((d) => d.id === device?.id);
   if (!same) return;
   const before = device.metrics.map((m) => m.name).join();
@@ -158,6 +200,12 @@ export function take(reading) {
   const first = all[0].findIndex((time) => time > s - range);
   rows = all.map((column) => column.slice(Math.max(0, first)));
   paint();
+}
+
+/** After a change of language. */
+export function relabel() {
+  if (devices.length) drawDevices();
+  tick();
 }
 
 /** Once more from the store, after a time without connection. */
