@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -64,6 +65,7 @@ async def run(
             except Problems:
                 await app.stop()
                 raise
+            _on_hangup(app, group)
             failed = asyncio.create_task(app.fatal())
             await asyncio.wait(
                 {asyncio.create_task(stop.wait()), failed}, return_when=asyncio.FIRST_COMPLETED
@@ -117,6 +119,7 @@ class App:
         await asyncio.gather(*map(asyncio.to_thread, (self.storing.recover, self.alarming.recover)))
         if self.alarming.region != self.versions.current[0].hash:
             self._record_region()
+        _keep_for_good()
         self.storing.thread.start()
         self.alarming.thread.start()
         self._spawn(group, self.watch.run(), "selfwatch")
@@ -227,6 +230,20 @@ class App:
         self.recorder.record(RecordKind.REGION, {"hash": content})
         self.state.audit(time.time_ns(), "collector", "region", {"hash": content})
 
+    async def reload_region(self) -> None:
+        """Take the region folder as it is now; one with a mistake changes nothing, and the log says which."""
+        folder = self.config.region.dir
+        try:
+            files = await asyncio.to_thread(regions.read_folder, folder)
+            changed = await asyncio.to_thread(self.versions.renew, files, str(folder))
+        except Problems as problems:
+            for problem in problems.problems:
+                log.error("the region is not taken: %s", problem)  # noqa: TRY400 (a mistake, not a fault)
+            return
+        if changed:
+            self._record_region()
+        log.info("the region %s: %s", folder, "taken anew" if changed else "is unchanged")
+
     async def _housekeeping(self) -> None:
         while True:
             await asyncio.sleep(600)
@@ -259,6 +276,20 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
 
+def _on_hangup(app: App, group: asyncio.TaskGroup) -> None:
+    """SIGHUP: read the region folder again, as `systemctl reload` asks."""
+    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: group.create_task(app.reload_region(), name="reload")
+        )
+
+
+def _keep_for_good() -> None:
+    """What a start has built stays: to look through a large region for garbage would cost seconds."""
+    gc.collect()
+    gc.freeze()
+
+
 def _channels(config: Config) -> list[LogChannel | WebhookChannel]:
     log_channel = [LogChannel()] if config.notify.log else []
     return [*log_channel, *(WebhookChannel(webhook) for webhook in config.notify.webhook)]
@@ -284,6 +315,6 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     try:
         yield
     finally:
-        for number in numbers:
+        for number in (*numbers, signal.SIGHUP):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.remove_signal_handler(number)

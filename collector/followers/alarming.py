@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
 
 import numpy as np
 
 from collector.alarms.engine import Engine
 from collector.alarms.model import Alert, Transition
-from collector.core.bundle import BundleError, pack, unpack
+from collector.core.bundle import BundleError, joined, pack, parted, unpack
 from collector.core.readings import SeriesKey, SeriesTable
 from collector.core.records import Action, Batch, RecordKind
+from collector.core.roster import Part, apart, numbers, roster, together
+from collector.followers.saving import Saver
 from collector.followers.script import Clock, Control, Rows, Scene, Sign, one_row, scenes
 from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
@@ -34,11 +35,10 @@ NAME = "alarming"
 COMMIT_SECONDS = 1.0
 """Without transitions the cursor is committed this often: what lies behind it is read again, silently."""
 SNAPSHOT_MESSAGES = 200_000
-SNAPSHOT_SECONDS = 60.0
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
 RETRY = 0.5
-_FORM = "nagari-alarming-1"
+_FORM, _OLD_FORM = "nagari-alarming-2", "nagari-alarming-1"
 
 Answer = Future[Transition]
 
@@ -63,14 +63,13 @@ class Alarming:
         self._decoder = decoder
         self._table = table
         self._snapshots = snapshots
-        self._snapshot_messages = snapshot_messages
+        self._saver = Saver(snapshots, NAME, snapshot_messages)
         self._versions = versions
         self._committed = committed
         self._stop = threading.Event()
         self._answers: dict[str, Answer] = {}
         self._engine = Engine(table)
         self._dating = Dating(table)
-        self._saved = (0, 0.0)
         self._messages = 0
         self._committed_cursor = 0
         self._region: Region
@@ -123,7 +122,7 @@ class Alarming:
             self._play(batch)
         self._engine.drain()
         self.cursor = self._committed_cursor = max(self.cursor, goal)
-        self._saved = (self._messages, time.monotonic())
+        self._saver.begin(self._messages)
         if self._messages >= LONG_WAY:
             self._save()
 
@@ -131,13 +130,7 @@ class Alarming:
         found = self._snapshots.newest(NAME, goal)
         if found is not None:
             try:
-                head, columns = unpack(_FORM, found[1])
-                region, rules = self._versions.get(head["region"])
-                self._region = region
-                self._dating = Dating.restore(self._table, columns["dating"].tobytes())
-                self._engine = Engine.restore(self._table, region, rules, columns["engine"].tobytes())
-                self.presence = dict(head["presence"])
-                self._offline = {SeriesKey(*key) for key in head["offline"]}
+                self._unpack(found[1])
                 return found[0]
             except (BundleError, KeyError, ValueError, Problems) as error:
                 log.warning("alarming: a snapshot is not used: %s", error)
@@ -145,6 +138,43 @@ class Alarming:
         self._region, rules = self._versions.current
         self._engine.region(self._region, rules, 0, 0)
         return min(self._journal.first, goal)
+
+    def _unpack(self, data: bytes) -> None:
+        """Put everything as it was. Raises BundleError, KeyError, ValueError, Problems."""
+        try:
+            parts = apart(*unpack(_FORM, data))
+        except BundleError:
+            self._unpack_old(data)
+            return
+        own = parts["alarming"]
+        self._region, rules = self._versions.get(own.head["region"])
+        here = numbers(self._table, parts["series"])
+        self._dating = Dating.load(self._table, parts["dating"], here)
+        self._engine = Engine.restore(self._table, self._region, rules, own.columns["engine"].tobytes())
+        said = {key: [device for (device,) in parted(own.columns[key])] for key in ("online", "offline")}
+        self.presence = dict.fromkeys(said["online"], True) | dict.fromkeys(said["offline"], False)
+        self._offline = {SeriesKey(*key) for key in own.head["offline"]}
+
+    def _unpack_old(self, data: bytes) -> None:
+        head, columns = unpack(_OLD_FORM, data)
+        self._region, rules = self._versions.get(head["region"])
+        self._dating = Dating.restore(self._table, columns["dating"].tobytes())
+        self._engine = Engine.restore(self._table, self._region, rules, columns["engine"].tobytes())
+        self.presence = dict(head["presence"])
+        self._offline = {SeriesKey(*key) for key in head["offline"]}
+
+    def _pack(self) -> bytes:
+        size, series = roster(self._table)
+        said = {True: "online", False: "offline"}
+        columns = {
+            name: joined((device,) for device, online in self.presence.items() if online is known)
+            for known, name in said.items()
+        }
+        columns["engine"] = np.frombuffer(self._engine.snapshot(), np.uint8)
+        offline = sorted(list(key) for key in self._offline)
+        own = Part({"region": self._region.hash, "offline": offline}, columns)
+        whole = together({"series": series, "dating": self._dating.save(size), "alarming": own})
+        return pack(_FORM, whole.head, whole.columns)
 
     def _run(self) -> None:
         try:
@@ -168,6 +198,7 @@ class Alarming:
                 self._journal.wait(self.cursor, 0.5)
         if self._commit(self._engine.drain()):
             self._save()
+            self._saver.finish()
 
     def _behind(self) -> bool:
         return self._committed_cursor < self.cursor
@@ -191,9 +222,7 @@ class Alarming:
             answer = self._answers.pop(transition.action, None) if transition.action else None
             if answer:
                 answer.set_result(transition)
-        messages, saved_at = self._saved
-        due = time.monotonic() - saved_at >= SNAPSHOT_SECONDS
-        if self._messages - messages >= self._snapshot_messages or due:
+        if self._saver.due(self._messages):
             self._save()
         return True
 
@@ -269,18 +298,4 @@ class Alarming:
         return self._region.hash
 
     def _save(self) -> None:
-        engine = self._engine.snapshot()
-        head: dict[str, Any] = {
-            "region": self._region.hash,
-            "presence": self.presence,
-            "offline": sorted(list(key) for key in self._offline),
-        }
-        columns = {
-            "dating": np.frombuffer(self._dating.snapshot(), np.uint8),
-            "engine": np.frombuffer(engine, np.uint8),
-        }
-        try:
-            self._snapshots.save(NAME, self._committed_cursor, pack(_FORM, head, columns))
-        except OSError as error:
-            log.warning("alarming: no snapshot could be saved: %s", error)
-        self._saved = (self._messages, time.monotonic())
+        self._saver.save(self._committed_cursor, self._pack, self._messages)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from collector.core.bundle import pack, unpack
+from collector.core.bundle import BundleError, unpack
 from collector.core.readings import DEVICE, F64, I32, I64, U8, Readings, SeriesKey, SeriesTable, grown
+from collector.core.roster import Part, by_roster
 
 NEVER = np.iinfo(np.int64).min
 _FORM = "nagari-lasts-1"
+_FILLS = {
+    "value": np.nan,
+    "quality": 0,
+    "received": 0,
+    "time": NEVER,
+}  # who reads goes by the time: it is last
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,6 @@ class Lasts:
         self.value: F64 = np.empty(0, np.float64)
         self.quality: U8 = np.empty(0, np.uint8)
         self.received: I64 = np.empty(0, np.int64)
-        self._sites: dict[str, list[int]] = {}
-        self._indexed = 0
 
     def take(self, rows: Readings) -> None:
         """Learn from rows that are each newer than what their series had, in journal order."""
@@ -53,10 +56,11 @@ class Lasts:
 
     def at(self, site: str | None = None) -> list[Last]:
         """The newest values at a site, or everywhere."""
-        self._index()
-        numbers = range(self._indexed) if site is None else self._sites.get(site, ())
+        table = self._table
+        numbers = range(len(table)) if site is None else table.at_site(site)
         size = len(self.time)
-        return [self._last(number) for number in numbers if number < size and self.time[number] != NEVER]
+        there = [number for number in numbers if number < size and self.time[number] != NEVER]
+        return [last for last in map(self._last, there) if last.key.metric != DEVICE]
 
     def _last(self, number: int) -> Last:
         time, value = int(self.time[number]), float(self.value[number])
@@ -64,29 +68,32 @@ class Lasts:
             self._table.keys[number], time, value, int(self.quality[number]), int(self.received[number])
         )
 
-    def _index(self) -> None:
-        keys = self._table.keys
-        for number in range(self._indexed, len(keys)):
-            if keys[number].metric != DEVICE:
-                self._sites.setdefault(keys[number].site, []).append(number)
-        self._indexed = len(keys)
-
     def _grow(self) -> None:
         size = len(self._table)
         if size > len(self.time):
-            self.time, self.value = _wider(self.time, size, NEVER), _wider(self.value, size, np.nan)
-            self.quality, self.received = _wider(self.quality, size, 0), _wider(self.received, size, 0)
+            for name, fill in _FILLS.items():
+                setattr(self, name, grown(getattr(self, name), size, fill))
 
-    def snapshot(self) -> bytes:
-        """All of it, by series' names."""
-        known = np.flatnonzero(self.time != NEVER)
-        head = {"series": [list(self._table.keys[number]) for number in known.tolist()]}
-        columns = {name: getattr(self, name)[known] for name in ("time", "value", "quality", "received")}
-        return pack(_FORM, head, columns)
+    def save(self, size: int) -> Part:
+        """All of it, by the table's first `size` series."""
+        columns = {name: by_roster(getattr(self, name), size, fill) for name, fill in _FILLS.items()}
+        return Part({}, columns)
+
+    @classmethod
+    def load(cls, table: SeriesTable, part: Part, numbers: I32) -> Lasts:
+        """What `save` gave, its series numbered so here. Raises BundleError."""
+        self = cls(table)
+        self._grow()
+        try:
+            for name in _FILLS:
+                getattr(self, name)[numbers] = part.columns[name]
+        except (KeyError, ValueError, IndexError) as error:
+            raise BundleError(f"the newest values are damaged ({error})") from None
+        return self
 
     @classmethod
     def restore(cls, table: SeriesTable, data: bytes) -> Lasts:
-        """What `snapshot` gave. Raises BundleError."""
+        """From the form of the first versions: series by name, each its own row. Raises BundleError."""
         head, columns = unpack(_FORM, data)
         self = cls(table)
         numbers = np.array([table.number(SeriesKey(*key)) for key in head["series"]], np.int64)
@@ -94,7 +101,3 @@ class Lasts:
         for name, column in columns.items():
             getattr(self, name)[numbers] = column
         return self
-
-
-def _wider(column: npt.NDArray[Any], size: int, fill: object) -> npt.NDArray[Any]:
-    return grown(column, size, fill)

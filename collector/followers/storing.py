@@ -14,8 +14,10 @@ import numpy as np
 from collector.core.bundle import BundleError, pack, unpack
 from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
+from collector.core.roster import apart, numbers, roster, together
 from collector.followers.fates import judge
 from collector.followers.lasts import Lasts
+from collector.followers.saving import Saver
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal
@@ -29,11 +31,10 @@ ROWS = 60_000
 AGE = 0.25
 """or after this many seconds."""
 SNAPSHOT_MESSAGES = 500_000
-SNAPSHOT_SECONDS = 60.0
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
 PATIENCE_FIRST, PATIENCE_MOST = 0.2, 5.0
-_FORM = "nagari-storing-1"
+_FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
 T = TypeVar("T")
 
 
@@ -59,7 +60,7 @@ class Storing:
         self._decoder = decoder
         self._table = table
         self._snapshots = snapshots
-        self._snapshot_messages = snapshot_messages
+        self._saver = Saver(snapshots, NAME, snapshot_messages)
         self._stop = threading.Event()
         self._rows: list[Readings] = []
         self._rejects: list[Reject] = []
@@ -67,7 +68,6 @@ class Storing:
         self._since = 0.0
         self._strange: Bools = np.empty(0, np.bool_)
         self._strange_count = 0
-        self._saved = (0, 0.0)
         self.lasts = Lasts(table)
         self._dating = Dating(table)
         self.ledger = Ledger()
@@ -92,7 +92,7 @@ class Storing:
             self.ledger = ledger
             self._remember(ledger.cursor)
         self._next = replace(self.ledger)
-        self._saved = (self.ledger.messages, time.monotonic())
+        self._saver.begin(self.ledger.messages)
 
     def start(self) -> None:
         """Recover, then follow."""
@@ -132,20 +132,36 @@ class Storing:
         if found is None:
             return None
         try:
-            _, columns = unpack(_FORM, found[1])
-            dating = Dating.restore(self._table, columns["dating"].tobytes())
-            lasts = Lasts.restore(self._table, columns["lasts"].tobytes())
+            self._dating, self.lasts = self._unpack(found[1])
         except (BundleError, KeyError) as error:
             log.warning("storing: a snapshot is not used: %s", error)
             return None
-        self._dating, self.lasts = dating, lasts
         return found[0]
+
+    def _unpack(self, data: bytes) -> tuple[Dating, Lasts]:
+        table = self._table
+        try:
+            parts = apart(*unpack(_FORM, data))
+        except BundleError:
+            _, columns = unpack(_OLD_FORM, data)
+            return Dating.restore(table, columns["dating"].tobytes()), Lasts.restore(
+                table, columns["lasts"].tobytes()
+            )
+        here = numbers(table, parts["series"])
+        return Dating.load(table, parts["dating"], here), Lasts.load(table, parts["lasts"], here)
+
+    def _pack(self) -> bytes:
+        size, series = roster(self._table)
+        parts = {"series": series, "dating": self._dating.save(size), "lasts": self.lasts.save(size)}
+        whole = together(parts)
+        return pack(_FORM, whole.head, whole.columns)
 
     def _run(self) -> None:
         try:
             self._follow()
             self._flush()
             self._save()
+            self._saver.finish()
         except _StoppedError:
             log.warning(
                 "storing: stopped while the store refuses; it goes on from its cursor at the next start"
@@ -222,11 +238,8 @@ class Storing:
         """Only between batches, when all that was dated is committed: a snapshot must not be ahead of it."""
         if self._next.cursor != self.ledger.cursor:
             return
-        messages, saved_at = self._saved
-        due = time.monotonic() - saved_at >= SNAPSHOT_SECONDS
-        if self.ledger.messages - messages >= self._snapshot_messages or (
-            due and self.ledger.messages != messages
-        ):
+        messages = self.ledger.messages
+        if messages != self._saver.messages and self._saver.due(messages):
             self._save()
 
     def _find(self, series: I32, times: I64) -> tuple[Bools, F64]:
@@ -263,12 +276,4 @@ class Storing:
         self.status = "ok"
 
     def _save(self) -> None:
-        columns = {
-            "dating": np.frombuffer(self._dating.snapshot(), np.uint8),
-            "lasts": np.frombuffer(self.lasts.snapshot(), np.uint8),
-        }
-        try:
-            self._snapshots.save(NAME, self.ledger.cursor, pack(_FORM, {}, columns))
-        except OSError as error:
-            log.warning("storing: no snapshot could be saved: %s", error)
-        self._saved = (self.ledger.messages, time.monotonic())
+        self._saver.save(self.ledger.cursor, self._pack, self.ledger.messages)

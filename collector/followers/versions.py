@@ -41,6 +41,18 @@ class Versions:
         self._cache: dict[str, Version] = {self.current[0].hash: self.current}
         state.put_region(self.current[0].hash, files)
 
+    def renew(self, files: Mapping[str, bytes], root: str = "") -> bool:
+        """Take these files from now on; whether they differ. Raises Problems, and nothing changes."""
+        inventory = regions.load(files, root)
+        version = with_rules(inventory, root)
+        if version[0].hash == self.current[0].hash:
+            return False
+        self._state.put_region(version[0].hash, files)
+        with self._lock:
+            self._cache[version[0].hash] = version
+            self.inventory, self.current = inventory, version
+        return True
+
     def get(self, content: str) -> Version:
         """The version of that hash. Raises KeyError."""
         with self._lock:
