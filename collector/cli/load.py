@@ -9,41 +9,58 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from collector.cli.options import AsJson
+from devices.problems import Problems
 
 if TYPE_CHECKING:
-    from simulators.load import LoadOptions, LoadResult
+    from simulators.load import LoadOptions, LoadResult, Source
 
 EPILOG = """
 Examples:
 
-`nagari load --rate 1000 --duration 60`: for the region of this folder, a minute long
+`nagari load --rate 1000 --duration 60`: for every device of the region here, a minute long
 
-`nagari load --sites 5000 --generate /tmp/big --rate 0 --count 500000`: a region made up, at full speed
+`nagari load --sites 84000 --devices 5 --region /tmp/big --rate 14000`: a region as large as Indonesia
 
-`nagari load --alarm-share 0.01 --rate 100`: one message in a hundred raises an alarm
+`nagari load --region /tmp/big --rate 0 --count 500000`: for the same once more, at full speed
+
+`nagari load --alarm-share 0.01 --rate 100`: one message in a hundred is beyond the shipped limits
 
 What is published for devices that the collector's region does not know is stored as unclaimed: point its
-region.dir at the folder of --generate to see rules at work. Ctrl-C ends it.
+region.dir at the folder of --region to see rules at work. Ctrl-C ends it.
 """
 FOLDER = Path("deploy/padang-pariaman")
+MOST_SITES = 1_000_000  # their ids have six digits
 
 
 def load(
     broker: Annotated[str, typer.Option(help="The broker.", metavar="URL")] = "mqtt://127.0.0.1:1883",
     region: Annotated[
-        Path, typer.Option(help="Publish for this region's routers.", metavar="FOLDER")
+        Path, typer.Option(help="Publish for the devices of the region there.", metavar="FOLDER")
     ] = FOLDER,
-    generate: Annotated[
-        Path | None,
-        typer.Option(help="Make up a region there and publish for it.", metavar="FOLDER"),
+    sites: Annotated[
+        int | None,
+        typer.Option(help="First make up a region of so many sites there.", min=1, max=MOST_SITES),
     ] = None,
-    sites: Annotated[int, typer.Option(help="So many sites in the region made up.", min=1)] = 1000,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            help="With --sites: devices at each. 5: router, ONT, power, climate, host.  [default: 1]",
+            min=1,
+            max=7,
+        ),
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"With --sites: the rules that it gets.  [default: those of {FOLDER}]", metavar="FOLDER"
+        ),
+    ] = None,
     rate: Annotated[
         float, typer.Option(help="Messages per second; 0: as fast as the broker takes them.", min=0)
     ] = 100,
     count: Annotated[int | None, typer.Option(help="End after so many messages.", min=1)] = None,
     duration: Annotated[float | None, typer.Option(help="End after so many seconds.", min=0)] = None,
-    values: Annotated[int, typer.Option(help="Values per message.", min=1)] = 5,
+    values: Annotated[int, typer.Option(help="Values per message, as far as a device has them.", min=1)] = 5,
     connections: Annotated[int, typer.Option(help="Connections to spread it over.", min=1)] = 1,
     alarm_share: Annotated[float, typer.Option(help="Share of alarming messages.", min=0, max=1)] = 0,
     username: Annotated[str | None, typer.Option(help="Account at the broker.")] = None,
@@ -51,13 +68,15 @@ def load(
     ca: Annotated[Path | None, typer.Option(help="Authority of a mqtts:// broker.", metavar="FILE")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish readings at a chosen rate for the routers of a region, QoS 1, and say what became of them."""
+    """Publish readings at a chosen rate for the devices of a region, QoS 1, and say what became of them."""
     from collector.cli import show  # noqa: PLC0415 (loaded by the command that needs it)
     from simulators.load import LoadOptions  # noqa: PLC0415
 
     options = LoadOptions(
         url=broker,
-        devices=_devices(generate, sites, region),
+        devices=_given(region, devices, rules)
+        if sites is None
+        else _made(region, sites, devices, rules, quiet=as_json),
         rate=rate,
         count=count,
         duration=duration,
@@ -68,7 +87,7 @@ def load(
         password_file=password_file,
         ca=ca,
     )
-    result = asyncio.run(_run(options, quiet=as_json))
+    result = _run(options, quiet=as_json)
     if as_json:
         names = ("sent", "acked", "refused", "seconds", "rate", "lost")
         show.print_json({name: getattr(result, name) for name in names})
@@ -76,18 +95,50 @@ def load(
         raise typer.Exit(1)
 
 
-def _devices(generate: Path | None, sites: int, region: Path) -> list[tuple[str, str]]:
+def _given(region: Path, devices: int | None, rules: Path | None) -> list[Source]:
+    """The devices of a region that is there."""
     from devices.region import load as load_region  # noqa: PLC0415
     from devices.region import read_folder  # noqa: PLC0415
-    from simulators.load import routers  # noqa: PLC0415
+    from simulators.load import sources  # noqa: PLC0415
+
+    if devices is not None or rules is not None:
+        option = "--devices" if devices is not None else "--rules"
+        raise Problems.one(option, "is for a region made up", "give --sites too, or leave it out")
+    return sources(load_region(read_folder(region), str(region)))
+
+
+def _made(region: Path, sites: int, devices: int | None, rules: Path | None, *, quiet: bool) -> list[Source]:
+    """The devices of a region made up."""
+    from simulators.figures import KINDS  # noqa: PLC0415
+    from simulators.load import sources  # noqa: PLC0415
     from simulators.regions import write_region  # noqa: PLC0415
 
-    if generate is None:
-        return routers(load_region(read_folder(region), str(region)))
-    return routers(write_region(generate, sites))
+    shipped = _rules(rules)
+    made = write_region(region, sites, KINDS[: devices or 1], shipped)
+    whose = f"{len(shipped)} files of rules" if shipped else f"no rules: {FOLDER} is not here, see --rules"
+    if not quiet:
+        typer.echo(f"{region}: {sites:,} sites, {len(made.devices):,} devices, {whose}")
+    return sources(made)
 
 
-async def _run(options: LoadOptions, *, quiet: bool) -> LoadResult:
+def _rules(folder: Path | None) -> dict[str, bytes]:
+    """The rule files of a region folder, or of a folder of rules, by their path in a region."""
+    place = folder or FOLDER / "rules"
+    place = place / "rules" if (place / "rules").is_dir() else place
+    files = {f"rules/{file.name}": file.read_bytes() for file in sorted(place.glob("*.toml"))}
+    if folder is not None and not files:
+        raise Problems.one(str(folder), "holds no rules", "name a region's folder, or its folder of rules")
+    return files
+
+
+def _run(options: LoadOptions, *, quiet: bool) -> LoadResult:
+    import uvloop  # noqa: PLC0415
+
+    result: LoadResult = uvloop.run(_publish(options, quiet=quiet))
+    return result
+
+
+async def _publish(options: LoadOptions, *, quiet: bool) -> LoadResult:
     import signal  # noqa: PLC0415
     from dataclasses import replace  # noqa: PLC0415
 

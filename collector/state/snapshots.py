@@ -34,9 +34,13 @@ class Snapshots:
             raise ValueError(
                 f"{follower!r} at {offset} is no follower and offset; use a-z, 0-9, _ and 0 or more"
             )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = self._folder / f"{follower}.part"  # one name: failures do not pile up
+        _write(part, _header(offset, payload), payload)  # a large one takes its time: nobody waits for it
         with self._lock:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._write(name, _header(offset, payload) + payload)
+            file = part.replace(self._folder / name)
+            _sync(self._folder)
+            self._sound[_fingerprint(file)] = True
             for old in self._files(follower)[keep:]:
                 old.unlink(missing_ok=True)
 
@@ -72,8 +76,7 @@ class Snapshots:
         return _offset(sound[1]) if len(sound) > 1 else None
 
     def _is_sound(self, file: Path) -> bool:
-        stat = file.stat()
-        key = (file.name, stat.st_mtime_ns, stat.st_size)
+        key = _fingerprint(file)
         if key not in self._sound:
             self._sound = {k: v for k, v in self._sound.items() if (self._folder / k[0]).exists()}
             self._sound[key] = _read(file) is not None
@@ -88,18 +91,26 @@ class Snapshots:
             f for m, f in sorted(found, key=lambda x: int(x[0][2]), reverse=True) if follower in (None, m[1])
         ]
 
-    def _write(self, name: str, data: bytes) -> None:
-        part = self._folder / (name.partition("-")[0] + ".part")  # one name: failures do not pile up
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._folder / name)
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def _write(file: Path, *pieces: bytes) -> None:
+    with file.open("wb") as out:
+        for piece in pieces:
+            out.write(piece)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _fingerprint(file: Path) -> tuple[str, int, int]:
+    stat = file.stat()
+    return file.name, stat.st_mtime_ns, stat.st_size
 
 
 def _header(offset: int, payload: bytes) -> bytes:

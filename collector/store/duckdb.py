@@ -15,7 +15,7 @@ import numpy as np
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable, grown
 from collector.store import opening, tables
 from collector.store.base import Aggregate, Ledger, Reject, StoreError
-from collector.store.tables import named, reject_columns, scalar, series_columns
+from collector.store.tables import named, reject_columns, scalar, series_columns, series_numbers
 from devices.problems import Problems
 
 KEPT_REJECTS = 10_000
@@ -58,7 +58,6 @@ class DuckStore:
         self._doubt = False  # the last commit failed, and may have reached the disk all the same
         self._tried: int | None = None  # that commit's cursor
         self._ledger: Ledger | None = None
-        self._known: dict[SeriesKey, int] = {}
         self._con: duckdb.DuckDBPyConnection | None
         self._con, self.set_aside = opening.open_or_set_aside(file, memory, self._load)
 
@@ -82,7 +81,6 @@ class DuckStore:
             self._doubt, self._tried = True, ledger.cursor
             self._write(con, new, rejects, ledger, fresh)
             self._doubt, self._tried = False, None
-            self._known |= fresh
             self._ledger = replace(ledger)
 
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
@@ -102,16 +100,17 @@ class DuckStore:
         with self._writing() as con:
             parts = list(self._lasts(con))
         ids, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-        names = {number: key for key, number in self._known.items()}
-        series = np.array([self._table.number(names[number]) for number in ids.tolist()], np.int32)
-        return series, time, value
+        known = np.flatnonzero(self._map >= 0)
+        order = known[np.argsort(self._map[known])]
+        return order[np.searchsorted(self._map[order], ids)].astype(np.int32), time, value
 
     def points(
         self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
     ) -> list[tuple[int, float]]:
         """One series, start <= t < end (epoch ns), raw or one point per non-empty bucket; see Store."""
-        series = self._known.get(key)
-        if series is None:
+        number = self._table.find(key)
+        series = -1 if number is None or number >= len(self._map) else int(self._map[number])
+        if series < 0:
             return []
         with self._reading() as con:
             if step is None:
@@ -134,27 +133,21 @@ class DuckStore:
             self._shut()
 
     def _load(self, con: duckdb.DuckDBPyConnection) -> None:
-        self._known = {
-            SeriesKey(site, device, metric): number
-            for number, site, device, metric in con.execute(
-                "select id, site, device, metric from series"
-            ).fetchall()
-        }
-        self._next = max(self._known.values(), default=-1) + 1
-        self._map: I32 = np.empty(0, np.int32)  # this process's numbers -> the store's ids; -1 not looked up
+        ids, numbers = series_numbers(con, self._table)
+        self._next = int(ids.max(initial=-1)) + 1
+        self._map: I32 = np.full(len(self._table), -1, np.int32)  # this process's numbers -> the store's ids
+        self._map[numbers] = ids
         ledgers = con.execute(tables.LEDGER).fetchall()
         self._ledger = _ledger(ledgers[0]) if ledgers else None
         self._rejects: int = scalar(con, "select count(*) from rejects")
 
     def _ids(self, numbers: I32) -> I32:
         self._map = cast(I32, grown(self._map, len(self._table), -1))
-        for number in np.unique(numbers[self._map[numbers] < 0]).tolist():
-            self._map[number] = self._known.get(self._table.keys[number], -1)
         return self._map[numbers]
 
-    def _fresh(self, numbers: I32) -> dict[SeriesKey, int]:
-        new = np.unique(numbers[self._ids(numbers) < 0]).tolist()
-        return {self._table.keys[number]: self._next + i for i, number in enumerate(new)}
+    def _fresh(self, numbers: I32) -> I32:
+        """The numbers of those that the store does not know."""
+        return np.unique(numbers[self._ids(numbers) < 0])
 
     def _write(
         self,
@@ -162,10 +155,9 @@ class DuckStore:
         new: Readings,
         rejects: list[Reject],
         ledger: Ledger,
-        fresh: dict[SeriesKey, int],
+        fresh: I32,
     ) -> None:
-        for key, number in fresh.items():
-            self._map[self._table.number(key)] = number
+        self._map[fresh] = self._next + np.arange(len(fresh))
         rows = {
             "series": self._map[new.series],
             "time": new.time,
@@ -176,10 +168,10 @@ class DuckStore:
         with (
             named(con, "rows", rows),
             named(con, "refused", reject_columns(rejects)),
-            named(con, "named", series_columns(fresh)),
+            named(con, "named", series_columns(self._map[fresh], *self._table.names_of(fresh))),
         ):
             con.begin()
-            if fresh:
+            if len(fresh):
                 con.execute("insert into series select * from named")
             if len(new):
                 con.execute("insert into readings select * from rows")
@@ -202,7 +194,7 @@ class DuckStore:
         con.execute(tables.FIRST_LEDGER if self._ledger is None else tables.NEXT_LEDGER, row)
 
     def _lasts(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[I32, I64, F64]]:
-        missing = np.fromiter(self._known.values(), np.int32, len(self._known))
+        missing = self._map[self._map >= 0]
         yield np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64)
         newest = scalar(con, "select max(time) from readings")
         if newest is None:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from collector.core.readings import SeriesKey
+from collector.core.readings import I32, SeriesTable
 from collector.store.base import Aggregate, Reject
 
 SCHEMA = 1
@@ -72,6 +72,10 @@ select asked.row, readings.value from asked join readings
 on readings.series = asked.series and readings.time = asked.time
 where readings.series between ? and ? and readings.time between ? and ?
 """
+_SERIES = """
+select id, dense_rank() over (order by site, device) - 1 as place,
+       dense_rank() over (order by metric) - 1 as metric from series
+"""
 LASTS = """
 select series, max(time) as time, arg_max(value, time) as value from readings
 where time >= ? and time < ? and series in (select series from missing) group by series
@@ -109,14 +113,21 @@ def reject_columns(rejects: list[Reject]) -> dict[str, Any]:
     }
 
 
-def series_columns(fresh: dict[SeriesKey, int]) -> dict[str, Any]:
-    """The new series and their ids as columns."""
-    return {
-        "id": np.array(list(fresh.values()), np.int32),
-        "site": _objects([key.site for key in fresh]),
-        "device": _objects([key.device for key in fresh]),
-        "metric": _objects([key.metric for key in fresh]),
-    }
+def series_columns(ids: I32, sites: list[str], devices: list[str], metrics: list[str]) -> dict[str, Any]:
+    """New series and their ids as columns."""
+    return {"id": ids, "site": _objects(sites), "device": _objects(devices), "metric": _objects(metrics)}
+
+
+def series_numbers(con: duckdb.DuckDBPyConnection, table: SeriesTable) -> tuple[I32, I32]:
+    """The ids of all series that the store knows, and their numbers in the table, given now to new ones.
+
+    Names are read once each, and the series as pairs of numbers: there may be millions.
+    """
+    places = con.execute("select distinct site, device from series order by all").fetchall()
+    metrics = [name for (name,) in con.execute("select distinct metric from series order by all").fetchall()]
+    found = con.execute(_SERIES).fetchnumpy()
+    place, metric = found["place"].astype(np.int32), found["metric"].astype(np.int32)
+    return found["id"].astype(np.int32), table.numbers(places, metrics, place, metric)
 
 
 def _objects(items: list[Any]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from simulators.load import LoadOptions, run_load
+from simulators.load import LoadOptions, routers, run_load
 from tests.bench.rig import TWENTY_RULES, Rig
 
 RATE, SECONDS = 10_000, 12
@@ -28,7 +28,12 @@ summary = { id = "{value}", en = "{value}" }
 def _storm(rig: Rig, share: float) -> tuple[float, float]:
     """Transitions committed per second, and alarming's lag at the end, in seconds."""
     options = LoadOptions(
-        rig.broker.url, rig.devices, rate=RATE, duration=SECONDS, alarm_share=share, seed=round(100 * share)
+        rig.broker.url,
+        routers(rig.region),
+        rate=RATE,
+        duration=SECONDS,
+        alarm_share=share,
+        seed=round(100 * share),
     )
     load = threading.Thread(target=lambda: uvloop.run(run_load(options)))
     before, begun, lag = rig.stats()["transitions"], time.monotonic(), 0.0

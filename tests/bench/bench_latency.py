@@ -38,7 +38,7 @@ uvloop.run(run_load(LoadOptions(url=sys.argv[1], devices=devices, rate=float(sys
 """
 
 
-class _Client(asyncio.Protocol):
+class Client(asyncio.Protocol):
     """Publishes a reading, QoS 1, at once."""
 
     def __init__(self) -> None:
@@ -48,14 +48,14 @@ class _Client(asyncio.Protocol):
         self.transport = transport
         transport.write(mqtt5.ConnectPacket("bench-probe", keep_alive=300).write())
 
-    def publish(self, site: str, device: str, value: float) -> None:
+    def publish(self, site: str, device: str, value: float | bool, metric: str = "latency_ms") -> None:
         self.number = self.number % 60_000 + 1
-        body = json.dumps({"ts": time.time_ns() // 1_000_000, "values": {"latency_ms": value}}).encode()
+        body = json.dumps({"ts": time.time_ns() // 1_000_000, "values": {metric: value}}).encode()
         topic, once = f"nagari/v1/{site}/{device}/tele", mqtt5.QoS.AT_LEAST_ONCE
         self.transport.write(mqtt5.PublishPacket(topic, body, qos=once, packet_id=self.number).write())
 
 
-async def _listen(rig: Rig, heard: dict[str, asyncio.Future[float]], ready: asyncio.Event) -> None:
+async def listen(rig: Rig, heard: dict[str, asyncio.Future[float]], ready: asyncio.Event) -> None:
     headers = {"Authorization": f"Bearer {rig.token or rig.make_token()}"}
     async with (
         httpx.AsyncClient(timeout=None, headers=headers) as client,
@@ -63,7 +63,7 @@ async def _listen(rig: Rig, heard: dict[str, asyncio.Future[float]], ready: asyn
     ):
         ready.set()
         async for line in answer.aiter_lines():
-            if line.startswith("data:") and '"condition":"active"' in line.replace(" ", ""):
+            if line.startswith("data:") and '"condition":"active"' in line:
                 alert = json.loads(line[5:])["alert"]
                 waiting = heard.get(alert["device"])
                 if waiting and not waiting.done():
@@ -73,8 +73,8 @@ async def _listen(rig: Rig, heard: dict[str, asyncio.Future[float]], ready: asyn
 async def _probe(rig: Rig, samples: int) -> list[float]:
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     heard: dict[str, asyncio.Future[float]] = {}
-    listener = asyncio.create_task(_listen(rig, heard, ready))
-    _, client = await loop.create_connection(_Client, HOST, rig.broker.port)
+    listener = asyncio.create_task(listen(rig, heard, ready))
+    _, client = await loop.create_connection(Client, HOST, rig.broker.port)
     await ready.wait()
     await asyncio.sleep(1.0)
     took = []

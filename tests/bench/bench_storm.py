@@ -32,10 +32,10 @@ RATE = 1.0  # messages a second of each device
 STORMS = {"quiet": 0.0, "x100": 100.0 * RATE, "x1000": 1000.0 * RATE}
 _LOAD = """
 import asyncio, sys
-from simulators.load import LoadOptions, run_load
+from simulators.load import LoadOptions, Source, run_load
 url, rate, name, *devices = sys.argv[1:]
-pairs = [tuple(device.split("/")) for device in devices]
-asyncio.run(run_load(LoadOptions(url=url, devices=pairs, rate=float(rate), duration=600, client_id=name)))
+sources = [Source(*device.split("/")) for device in devices]
+asyncio.run(run_load(LoadOptions(url=url, devices=sources, rate=float(rate), duration=600, client_id=name)))
 """
 
 

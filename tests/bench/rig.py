@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from collector.broker import Mosquitto, free_port
@@ -62,6 +62,18 @@ def resident_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def most_mb(pid: int) -> float:
+    """The most resident memory that a process ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1e3
+
+
+def shipped_rules() -> dict[str, bytes]:
+    """The rules of deploy/padang-pariaman, by path in a region folder."""
+    folder = ROOT / "deploy" / "padang-pariaman"
+    return {f"rules/{file.name}": file.read_bytes() for file in sorted((folder / "rules").glob("*.toml"))}
+
+
 def tree(pid: int) -> list[int]:
     """A process and all below it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -87,7 +99,7 @@ class Rig:
         rules: Mapping[str, bytes] | None = None,
         settings: str = "",
         broker: Mosquitto | None = None,
-        onts: int = 0,
+        kinds: Sequence[str] = ("router",),
         url: str | None = None,
         env: Mapping[str, str] | None = None,
         data: Path | None = None,
@@ -97,7 +109,7 @@ class Rig:
         self.data = data or folder / "data"
         self.env = {**(env or {}), "NAGARI_DATA__DIR": str(self.data)}
         rules = {"rules/bench.toml": TWENTY_RULES} if rules is None else rules
-        self.region = write_region(folder / "region", sites, onts=onts, rules=rules)
+        self.region = write_region(folder / "region", sites, kinds, rules)
         self.broker = broker or Mosquitto(folder / "mosquitto", free_port())
         self.http = free_port()
         self.config = folder / "nagari.toml"
@@ -117,8 +129,8 @@ class Rig:
         assert self.process is not None
         return self.process.pid
 
-    def start(self, *, wait: bool = True) -> None:
-        """Start the collector; returns once it is ready."""
+    def start(self, *, wait: bool = True, patience: float = 20.0) -> None:
+        """Start the collector; returns once it is ready. It has `patience` seconds for that."""
         command = [sys.executable, "-m", "collector.cli", "run", "--config", str(self.config)]
         with (self.folder / "collector.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -130,7 +142,7 @@ class Rig:
                 env={**os.environ, **self.env},
             )
         if wait:
-            self.await_ready()
+            self.await_ready(patience)
 
     def await_ready(self, patience: float = 20.0) -> float:
         """Wait until it is ready; gives the seconds that took."""

@@ -489,7 +489,7 @@ def test_a_snapshot_that_is_damaged_or_of_another_region_is_refused() -> None:
     other = world(SMOKE)
     with pytest.raises(ValueError, match="is of region"):
         Engine.restore(SeriesTable(), other, parse_rules(other.rules, other), data)
-    for broken in (b"", b"xx" + data, data[:-9], data.replace(b"\x01", b"\x02", 1)):
+    for broken in (b"", b"xx" + data, data[:-9], data.replace(b"\x02", b"\x03", 1)):
         with pytest.raises(ValueError, match="snapshot"):
             Engine.restore(SeriesTable(), bench.region, bench.set, broken)
 

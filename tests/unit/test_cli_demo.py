@@ -92,7 +92,7 @@ def test_an_agent_that_dies_is_started_again(demo: subprocess.Popen[str]) -> Non
 
 def test_a_second_start_goes_on_with_token_and_data(tmp_path: Path) -> None:
     def start(*, fresh: bool) -> str:
-        plan = prepare(tmp_path / "demo", tmp_path, "agent-1", (free_port(), free_port()), fresh=fresh)
+        plan = prepare(tmp_path / "demo", tmp_path, "agent-1", "", (free_port(), free_port()), fresh=fresh)
         return find_token(plan)
 
     first = start(fresh=False)

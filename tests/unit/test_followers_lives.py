@@ -65,7 +65,7 @@ class Tape:
     """A real journal with a story on it, and the region that it speaks of."""
 
     def __init__(self, folder: Path) -> None:
-        write_region(folder / "region", 3, onts=1, rules={"rules/r.toml": RULES})
+        write_region(folder / "region", 3, ("router", "ont"), rules={"rules/r.toml": RULES})
         self.files = read_folder(folder / "region")
         self.acked: list[Pack] = []
         self.journal = Journal(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from collector.core.bundle import BundleError
 from collector.core.readings import DEVICE, Quality, SeriesKey, SeriesTable
 from collector.core.records import Batch, Flag
+from collector.core.roster import numbers, roster
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
 from devices.region import Region
@@ -151,11 +152,12 @@ class Columns:
         self.count = 0
 
     def wake_anew(self) -> None:
-        data, self.table = self.dating.snapshot(), SeriesTable()
+        size, series = roster(self.table)
+        kept, self.table = self.dating.save(size), SeriesTable()
         for n in range(3):  # other numbers than before
             self.table.number(SeriesKey("elsewhere", f"d{n}", "m"))
         self.decoder = Decoder(self.table, lambda: self.region, 100)
-        self.dating = Dating.restore(self.table, data)
+        self.dating = Dating.load(self.table, kept, numbers(self.table, series))
 
     def take(self, messages: list[Message]) -> None:
         batch = journaled(messages)
