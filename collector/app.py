@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +61,15 @@ async def run(
     """
     stop = stop or asyncio.Event()
     sys.setswitchinterval(HANDOVER)
-    with _signals(stop):
+    hangup = asyncio.Event()
+    with _signals({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: hangup}):
         async with asyncio.TaskGroup() as group:
-            app = App(config)
+            app = App(config, hangup)
             try:
                 await app.start(group, ready or asyncio.Event())
             except Problems:
                 await app.stop()
                 raise
-            _on_hangup(app, group)
             failed = asyncio.create_task(app.fatal())
             await asyncio.wait(
                 {asyncio.create_task(stop.wait()), failed}, return_when=asyncio.FIRST_COMPLETED
@@ -82,10 +82,11 @@ async def run(
 
 
 class App:
-    """All parts of one collector."""
+    """All parts of one collector. `hangup`, set, asks for the region folder to be read again."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, hangup: asyncio.Event) -> None:
         self.config = config
+        self._hangup = hangup
         files = regions.read_folder(config.region.dir)
         data = _data_folder(config.data.dir)
         self.state = State(data / "state.db")
@@ -128,6 +129,7 @@ class App:
         self.alarming.thread.start()
         self._spawn(group, self.watch.run(), "selfwatch")
         self._spawn(group, self._housekeeping(), "housekeeping")
+        self._spawn(group, self._reloading(), "reload")
         for consumer in self.consumers:
             self._spawn(group, consumer.run(), consumer.channel.name)
         await self.session.tried.wait()  # a broker that is away does not hold us up: the page says so
@@ -234,7 +236,14 @@ class App:
         self.recorder.record(RecordKind.REGION, {"hash": content})
         self.state.audit(time.time_ns(), "collector", "region", {"hash": content})
 
-    async def reload_region(self) -> None:
+    async def _reloading(self) -> None:
+        """One after the other; who asked during the start is served after it."""
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            await self._reload_region()
+
+    async def _reload_region(self) -> None:
         """Take the region folder as it is now; one with a mistake changes nothing, and the log says which."""
         folder = self.config.region.dir
         try:
@@ -280,14 +289,6 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
 
-def _on_hangup(app: App, group: asyncio.TaskGroup) -> None:
-    """SIGHUP: read the region folder again, as `systemctl reload` asks."""
-    with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGHUP, lambda: group.create_task(app.reload_region(), name="reload")
-        )
-
-
 def _keep_for_good() -> None:
     """What a start has built stays: to look through a large region for garbage would cost seconds."""
     gc.collect()
@@ -310,15 +311,15 @@ def _data_folder(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
+def _signals(events: Mapping[signal.Signals, asyncio.Event]) -> Iterator[None]:
+    """Each signal sets its event. SIGHUP, `systemctl reload`, ends a process that has no handler for it."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    for number in numbers:
+    for number, event in events.items():
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):  # not in the main thread
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, event.set)
     try:
         yield
     finally:
-        for number in (*numbers, signal.SIGHUP):
+        for number in events:
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.remove_signal_handler(number)

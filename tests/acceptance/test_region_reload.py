@@ -85,6 +85,17 @@ async def test_what_holds_after_a_reload_holds_after_a_crash(rig: Rig) -> None:
     assert [(each["rule"], each["device"], each["count"]) for each in found] == [("slow", "router-new", 1)]
 
 
+def test_one_asked_for_during_the_start_is_served_after_it(rig: Rig) -> None:
+    rig.kill()
+    started = rig.tail().count("Uvicorn running")
+    rig.start(wait=False)
+    while rig.tail().count("Uvicorn running") == started:
+        time.sleep(0.001)
+    add_device(rig)
+    hang_up(rig)
+    rig.eventually("/api/v1/devices?site=load-000000", lambda found: "router-new" in str(found))
+
+
 def test_a_folder_with_a_mistake_changes_nothing_and_the_log_says_where(rig: Rig) -> None:
     before = known(rig)
     with (rig.folder / "region" / "devices.csv").open("a") as file:
