@@ -25,8 +25,10 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup ## the demo on this machine: broker, agent, collector, page
 	$(BIN)/nagari demo
 
+# What has deadlines to keep has the machine to itself.
 test: setup servers ## the whole suite, against a real broker and browser
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract
+	$(BIN)/pytest tests/acceptance tests/browser
 
 check: setup ## style, types, floors
 	$(BIN)/ruff check .
