@@ -15,6 +15,7 @@ from collector.core.bundle import BundleError, pack, unpack
 from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import apart, numbers, roster, together
+from collector.followers.coarse import coarse
 from collector.followers.fates import judge
 from collector.followers.lasts import Lasts
 from collector.followers.saving import Saver
@@ -185,13 +186,14 @@ class Storing:
 
     def _take(self, batch: Batch) -> None:
         found = self._decoder.shared(batch)
-        dated = self._dating.date(batch, found)
+        exact = self._dating.date(batch, found)
+        dated = coarse(exact, self.lasts.times(), self._store.resolution)
         if not dated.newer.all():
             self._flush()  # so that the store is asked about all that came before
-        fates = judge(batch, found, dated, self._find)
+        fates = judge(batch, found, dated, self._find, self._store.tolerance)
         fates.count(self._next, batch, len(found))
         rows = self._flagged(dated.readings)
-        self.lasts.take(rows if dated.newer.all() else rows.take(dated.newer))
+        self.lasts.take(rows if exact.newer.all() else rows.take(exact.newer))
         new = rows if fates.new.all() else rows.take(fates.new)
         if len(batch):
             self.stamp = int(batch.stamps[-1])
@@ -230,7 +232,7 @@ class Storing:
         if self._next.cursor == self.ledger.cursor:
             return
         rows = Readings.concat(self._rows)
-        self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
+        self._next = self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
         self.ledger = replace(self._next)
         self._rows, self._rejects, self._pending, self._since = [], [], 0, time.monotonic()
 
