@@ -85,10 +85,9 @@ def _first_journaled(dated: Dated, find: Find, tolerance: float) -> tuple[Bools,
 
 
 def _alike(stored: F64, given: F64, tolerance: float) -> Bools:
-    if not tolerance:
-        return stored == given
     with np.errstate(over="ignore"):
-        return np.abs(stored - given) <= tolerance * np.abs(given)
+        near: Bools = np.abs(stored - given) <= tolerance * np.abs(given)
+    return near
 
 
 def _reject(batch: Batch, found: Decoded, message: int, reason: str) -> Reject:

@@ -31,6 +31,8 @@ ROWS = 60_000
 """A commit is due at this many rows,"""
 AGE = 0.25
 """or after this many seconds."""
+TEND = 2.0
+"""Seconds after the last commit, and from then on: so often the store may look after itself."""
 SNAPSHOT_MESSAGES = 500_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
@@ -66,7 +68,7 @@ class Storing:
         self._rows: list[Readings] = []
         self._rejects: list[Reject] = []
         self._pending = 0
-        self._since = 0.0
+        self._since = self._tended = 0.0
         self._strange: Bools = np.empty(0, np.bool_)
         self._strange_count = 0
         self.lasts = Lasts(table)
@@ -177,6 +179,7 @@ class Storing:
             batch = self._journal.read(cursor)
             if batch is None:
                 self._flush_if_due()
+                self._tend_if_due()
                 self._journal.wait(cursor, 0.05 if self._pending else 0.5)
                 continue
             self._take(batch)
@@ -227,6 +230,11 @@ class Storing:
         elif self._next.cursor != self.ledger.cursor and not self._pending and age >= 2.0:
             self._flush()  # control records alone have moved the cursor
 
+    def _tend_if_due(self) -> None:
+        if time.monotonic() - self._tended >= TEND:
+            self._patiently(self._store.tend)
+            self._tended = time.monotonic()
+
     def _flush(self) -> None:
         """Commit what was taken in."""
         if self._next.cursor == self.ledger.cursor:
@@ -234,7 +242,8 @@ class Storing:
         rows = Readings.concat(self._rows)
         self._next = self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
         self.ledger = replace(self._next)
-        self._rows, self._rejects, self._pending, self._since = [], [], 0, time.monotonic()
+        self._rows, self._rejects, self._pending = [], [], 0
+        self._since = self._tended = time.monotonic()
 
     def _save_if_due(self) -> None:
         """Only between batches, when all that was dated is committed: a snapshot must not be ahead of it."""

@@ -92,6 +92,9 @@ class Store(Protocol):
         for good (a server may), which moves their messages from stored to quarantined.
         """
 
+    def tend(self) -> None:
+        """While nothing is to be committed, now and then: see that what was committed is still kept."""
+
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""
 

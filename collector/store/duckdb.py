@@ -85,6 +85,9 @@ class DuckStore:
             self._ledger = replace(ledger)
         return replace(ledger)
 
+    def tend(self) -> None:
+        """Nothing: what is committed is kept."""
+
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""
         there, value = np.zeros(len(series), np.bool_), np.full(len(series), np.nan)

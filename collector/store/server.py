@@ -120,6 +120,11 @@ class ServerStore:
             self._noted, self._owed = None, (0, 0)
             return standing
 
+    def tend(self) -> None:
+        """Look whether the server was started anew: then it gets what it may have lost."""
+        with self._writer:
+            self._ready()
+
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""
         if not len(series):
