@@ -27,6 +27,7 @@ from collector.store.server import Newest
 from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
 from devices.problems import Problems
 
+_MEND = "2.x is needed (a VictoriaMetrics is written victoria://host:8428)"
 _HOUR = 3_600 * 10**9
 _DEVICES = 20  # in one question
 _STRETCH = 50_000  # readings of one answer, when they are folded here
@@ -92,10 +93,9 @@ class Influx:
             raise failed(self._url, answer.status_code, answer.text)
         version = answer.headers.get("X-Influxdb-Version", "").removeprefix("v")
         if not version:
-            raise Problems.one("store.url", f"{self._url} is no InfluxDB", "name the address of one, 2.x")
+            raise Problems.one("store.url", f"{self._url} is no InfluxDB", _MEND)
         if not version.startswith("2."):
-            mend = "2.x is needed; VictoriaMetrics, which answers so too, is victoria://"
-            raise Problems.one("store.url", f"{self._url} is InfluxDB {version}", mend)
+            raise Problems.one("store.url", f"{self._url} is InfluxDB {version}", _MEND)
         return self._check_bucket()
 
     def incarnation(self) -> str:

@@ -69,6 +69,9 @@ class Victoria:
         url = self._web.url
         answer = self._web.get("/metrics")
         must_be_let_in(url, answer, self._token)
+        must_be_let_in(
+            url, self._web.get("/api/v1/query", {"query": "1"}), self._token
+        )  # /metrics may be open
         found = re.search(r'^vm_app_version\{.*?short_version="v?(\d+)?\.?(\d+)?', answer.text, re.M)
         flags = dict(re.findall(r'^flag\{name="([^"]+)", value="([^"]*)"', answer.text, re.M))
         if answer.status_code >= 500:

@@ -227,3 +227,26 @@ def test_the_api_shows_what_is_on_the_server_and_says_when_it_is_away(
     victoria.stop()
     with pytest.raises(OSError, match="503"):
         points(rig, "latency_ms", (site, device))
+
+
+def test_readings_without_a_time_that_come_within_a_millisecond_are_counted_for_what_they_are(
+    rig: Rig, victoria: VictoriaMetrics
+) -> None:
+    site, device = rig.devices[0]
+    with Wire(rig.broker.port, "timeless") as wire:
+        wire.send(
+            b"".join(
+                wire.packet(topic(site, device), tele({NUMBER: n, "latency_ms": 9.5}, seq=n))
+                for n in range(900)
+            )
+        )
+        wire.flush()
+    stats = settled(rig, 900)
+    stored = numbers(victoria)
+    assert stats["stored"] == len(stored) == len(set(stored))
+    assert stats["stored"] + stats["duplicate"] == 900
+    assert (
+        stats["duplicate"] > 0
+    )  # this server keeps one a millisecond: it says so, and never loses one unsaid
+    assert min(stored) == 0
+    rig.stop()
