@@ -36,7 +36,7 @@ TEND = 2.0
 SNAPSHOT_MESSAGES = 500_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
-PATIENCE_FIRST, PATIENCE_MOST = 0.2, 5.0
+PATIENCE_FIRST, PATIENCE_MOST = 0.2, 2.0
 _FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
 T = TypeVar("T")
 

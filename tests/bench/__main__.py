@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-BENCHES = ("throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "day")
+BENCHES = ("throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "day", "servers")
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
     "throughput.cpu_us_per_message": "<= 20",
@@ -21,6 +21,9 @@ GOALS = {
     "kill.transitions_doubled": "0",
     "kill.worst_recovery_s": "< 10",
     "store.chart_day_raw_ms": "<= 100",
+    "servers.victoria_msg_s": ">= 20,000",
+    "servers.victoria_lost": "0",
+    "servers.victoria_catch_up_ratio": ">= 5",
 }
 OUT = Path("bench.json")
 
