@@ -87,7 +87,7 @@ class VictoriaMetrics:
     def export(self, selector: str) -> list[str]:
         """The raw lines of series."""
         self.flush()
-        form = urllib.parse.urlencode({"match[]": selector, "start": "0"}).encode()
+        form = urllib.parse.urlencode({"match[]": selector, "start": "0", "end": "4000000000"}).encode()
         with urllib.request.urlopen(f"{self.http}/api/v1/export", form, timeout=30) as answer:
             return [line.decode() for line in answer]
 

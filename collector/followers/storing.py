@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from collector.core.roster import apart, numbers, roster, together
 from collector.followers.coarse import coarse
 from collector.followers.fates import judge
 from collector.followers.lasts import Lasts
+from collector.followers.patience import Patience, StoppedError
 from collector.followers.saving import Saver
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
@@ -36,17 +35,11 @@ TEND = 2.0
 SNAPSHOT_MESSAGES = 500_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
-PATIENCE_FIRST, PATIENCE_MOST = 0.2, 2.0
 _FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
-T = TypeVar("T")
-
-
-class _StoppedError(Exception):
-    """Stopped while waiting for the store."""
 
 
 class Storing:
-    """Runs in a thread of its own. `ledger` is what is committed; `status` says what holds it up."""
+    """Runs in a thread of its own. `ledger` is what is committed."""
 
     def __init__(
         self,
@@ -75,7 +68,8 @@ class Storing:
         self._dating = Dating(table)
         self.ledger = Ledger()
         self._next = Ledger()
-        self.status = "ok"
+        self._remembered = True
+        self._patience = Patience(self._stop, lambda: journal.full)
         self.failed: str | None = None
         self.stamp = 0  # of the last record taken in, epoch ns
         self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
@@ -85,6 +79,11 @@ class Storing:
         """What is before this is in the store."""
         return self.ledger.cursor
 
+    @property
+    def status(self) -> str:
+        """`ok`, or what holds it up."""
+        return self._patience.status
+
     def recover(self) -> None:
         """Take up where the store's ledger says; a store without one is filled anew from the journal."""
         ledger = self._store.ledger()
@@ -93,7 +92,7 @@ class Storing:
             self.ledger = Ledger(cursor=0)
         else:
             self.ledger = ledger
-            self._remember(ledger.cursor)
+            self._remembered = self._tried_to_remember(ledger.cursor)
         self._next = replace(self.ledger)
         self._saver.begin(self.ledger.messages)
 
@@ -107,6 +106,17 @@ class Storing:
         self._stop.set()
         if self.thread.is_alive():
             self.thread.join()
+
+    def _tried_to_remember(self, cursor: int) -> bool:
+        """A store that is away must not hold up the start: then it is asked again once we follow."""
+        try:
+            self._remember(cursor)
+        except StoreError as error:
+            if error.permanent:
+                raise
+            self._patience.held_up(str(error))
+            return False
+        return True
 
     def _remember(self, cursor: int) -> None:
         """Load the newest snapshot at or before the cursor and read on from there, silently, up to it.
@@ -161,11 +171,13 @@ class Storing:
 
     def _run(self) -> None:
         try:
+            if not self._remembered:
+                self._patience.ask(lambda: self._remember(self.ledger.cursor))
             self._follow()
             self._flush()
             self._save()
             self._saver.finish()
-        except _StoppedError:
+        except StoppedError:
             log.warning(
                 "storing: stopped while the store refuses; it goes on from its cursor at the next start"
             )
@@ -232,7 +244,7 @@ class Storing:
 
     def _tend_if_due(self) -> None:
         if time.monotonic() - self._tended >= TEND:
-            self._patiently(self._store.tend)
+            self._patience.ask(self._store.tend)
             self._tended = time.monotonic()
 
     def _flush(self) -> None:
@@ -240,7 +252,7 @@ class Storing:
         if self._next.cursor == self.ledger.cursor:
             return
         rows = Readings.concat(self._rows)
-        self._next = self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
+        self._next = self._patience.ask(lambda: self._store.commit(rows, self._rejects, self._next))
         self.ledger = replace(self._next)
         self._rows, self._rejects, self._pending = [], [], 0
         self._since = self._tended = time.monotonic()
@@ -254,37 +266,7 @@ class Storing:
             self._save()
 
     def _find(self, series: I32, times: I64) -> tuple[Bools, F64]:
-        return self._patiently(lambda: self._store.find(series, times))
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """While the store refuses, wait and ask again: the journal holds what comes meanwhile."""
-        patience = PATIENCE_FIRST
-        while True:
-            why = "the disk is full"
-            if not self._journal.full:
-                try:
-                    answer = ask()
-                except StoreError as error:
-                    if error.permanent:
-                        raise
-                    why = str(error)
-                else:
-                    self._going_on()
-                    return answer
-            self._held_up(why)
-            if self._stop.wait(patience):
-                raise _StoppedError
-            patience = min(2 * patience, PATIENCE_MOST)
-
-    def _held_up(self, why: str) -> None:
-        if self.status == "ok":
-            log.error("storing: %s; it is tried again until it works", why)
-        self.status = why
-
-    def _going_on(self) -> None:
-        if self.status != "ok":
-            log.warning("storing: goes on")
-        self.status = "ok"
+        return self._patience.ask(lambda: self._store.find(series, times))
 
     def _save(self) -> None:
         self._saver.save(self.ledger.cursor, self._pack, self.ledger.messages)

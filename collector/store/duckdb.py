@@ -47,8 +47,7 @@ class DuckStore:
     Every method raises StoreError when DuckDB does not do its part.
     """
 
-    resolution = 1
-    tolerance = 0.0
+    resolution, tolerance = 1, 0.0
 
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
         self._file, self._table, self._memory = file, table, memory
@@ -75,14 +74,12 @@ class DuckStore:
         After a StoreError the same commit may be given again: if it did reach the disk, it is not doubled.
         """
         with self._writing() as con:
-            if self._ledger and self._tried == self._ledger.cursor == ledger.cursor:
-                self._tried = None  # it had reached the disk after all
-                return replace(ledger)
-            fresh = self._fresh(new.series)
-            self._doubt, self._tried = True, ledger.cursor
-            self._write(con, new, rejects, ledger, fresh)
-            self._doubt, self._tried = False, None
-            self._ledger = replace(ledger)
+            if not (self._ledger and self._tried == self._ledger.cursor == ledger.cursor):
+                fresh = self._fresh(new.series)
+                self._doubt, self._tried = True, ledger.cursor
+                self._write(con, new, rejects, ledger, fresh)
+                self._doubt, self._ledger = False, replace(ledger)
+            self._tried = None  # else it had reached the disk after all
         return replace(ledger)
 
     def tend(self) -> None:

@@ -119,7 +119,7 @@ class Influx:
             devices = sorted({keys[which[row]].device for row in rows})
             for at in range(0, len(devices), _DEVICES):
                 some = devices[at : at + _DEVICES]
-                mine = [row for row in rows if keys[which[row]].device in set(some)]
+                mine = [row for row in rows if some[0] <= keys[which[row]].device <= some[-1]]
                 known = self._known(metric, some, [int(times[row]) for row in mine])
                 for row in mine:
                     found = known.get((keys[which[row]].site, keys[which[row]].device, int(times[row])))

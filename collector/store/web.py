@@ -19,7 +19,7 @@ from collector.store.base import StoreError
 from collector.store.refusal import RefusedError
 from devices.problems import Problems
 
-CONNECT_S, ANSWER_S, QUERY_S = 3.0, 8.0, 30.0
+CONNECT_S, ANSWER_S, QUERY_S = 3.0, 5.0, 30.0
 """Patience for a connection, for a write's answer (a stop waits as long), for a chart's."""
 _FOR_GOOD = {400, 413, 422}
 _SHOWN = 200

@@ -250,3 +250,40 @@ def test_readings_without_a_time_that_come_within_a_millisecond_are_counted_for_
     )  # this server keeps one a millisecond: it says so, and never loses one unsaid
     assert min(stored) == 0
     rig.stop()
+
+
+def test_a_start_while_the_server_is_away_and_nothing_is_remembered_goes_on_once_it_is_back(
+    rig: Rig, victoria: VictoriaMetrics
+) -> None:
+    acked = Load(rig.broker.port, rig.devices, 3000, count=3000).join()
+    settled(rig, len(acked))
+    rig.stop()
+    victoria.stop()
+    for file in (rig.data / "snapshots").rglob("storing*"):
+        file.unlink()
+    rig.start()
+    assert "does not answer" in rig.get("/readyz")["parts"]["store"]
+    with Wire(rig.broker.port, "alarmer") as wire:
+        raised_within(rig, 2.0, wire)
+    acked |= Load(rig.broker.port, rig.devices, 3000, first=3000, count=3000).join()
+    victoria.start()
+    stats = settled(rig, len(acked) + 2)
+    assert stats["stored"] == len(acked) + 2
+    rig.stop()
+    nothing_missing(victoria, acked)
+
+
+def test_told_to_end_while_the_server_hangs_it_ends_in_time_and_counts_everything_once(
+    rig: Rig, victoria: VictoriaMetrics, proxy: HttpProxy
+) -> None:
+    proxy.fault = writes("hang")
+    acked = Load(rig.broker.port, rig.devices, 3000, count=3000).join()
+    wait_for("it is hurt", lambda: proxy.hurt, 10)
+    assert rig.stop(patience=20) < 10
+    proxy.heal()
+    rig.start()
+    stats = settled(rig, len(acked))
+    assert stats["stored"] == len(acked)
+    assert stats["received"] == len(acked) + stats["duplicate"]  # the broker may send again what it sent last
+    rig.stop()
+    nothing_missing(victoria, acked)
