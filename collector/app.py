@@ -8,6 +8,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
@@ -45,6 +46,8 @@ from devices.problems import Problem, Problems
 from devices.topics import FILTERS
 
 log = logging.getLogger(__name__)
+HANDOVER = 0.001
+"""Seconds after which a thread that computes lets another one: alarming has to wait often in a batch."""
 LAST_CALL = 5.0
 """Seconds the page's clients are given at the end."""
 
@@ -57,6 +60,7 @@ async def run(
     `ready` is set once it listens to the broker and answers HTTP.
     """
     stop = stop or asyncio.Event()
+    sys.setswitchinterval(HANDOVER)
     with _signals(stop):
         async with asyncio.TaskGroup() as group:
             app = App(config)

@@ -19,6 +19,8 @@ def obey(sim: Simulation, unit: Unit, command: Command, t: int) -> str:
     """Carry the command out at `t`. Raises ValueError if the device cannot."""
     if command.name not in unit.kind.commands:
         raise ValueError(f"a {unit.kind.name} knows no {command.name}")
+    if command.name not in unit.device.actuators:
+        raise ValueError(f"{unit.device.id} has no actuator for {command.name}")
     if not _answers(unit, t, rebooting=command.name == "reboot"):
         raise ValueError("the device does not answer")
     return _TABLE[command.name](sim, unit, command.args, t)

@@ -15,7 +15,7 @@ for = "45m"
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +26,12 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from devices import regionfiles
 from devices.catalogue import CLOCK_WRONG, KINDS
 from devices.duration import Seconds, seconds
-from devices.model import Device, Link
+from devices.model import Device
 from devices.problems import Problem, Problems
 from devices.region import Region
-from simulators.network import Network
+from simulators.aiming import FINDERS, HINTS, Target, root
 
 Cause = Literal["fibre", "power", "device", "switched_off", "upstream", "blind", "planned", "unknown"]
-Target = Literal["link", "cable", "site", "feeder", "area", "device", "river", "provider", "everywhere"]
 START: Final = datetime(2026, 1, 12, 1, 0, tzinfo=UTC)
 """Where virtual time begins unless the scenario says: a Monday, 08:00 in Padang Pariaman."""
 
@@ -298,7 +297,7 @@ class _Resolver:
                 name=fault.name or fault.kind,
                 at=at,
                 until=until,
-                root=_root(fault.kind, target, names, links),
+                root=root(fault.kind, target, names, links),
                 cause=form.cause,
                 links=links,
                 sites=sites,
@@ -346,9 +345,9 @@ class _Resolver:
         devices: list[str] = []
         into = {"link": links, "cable": links, "device": devices, "river": devices}.get(target, sites)
         for name in names:
-            found = _FINDERS[target](region, name)
+            found = FINDERS[target](region, name)
             if not found:
-                self._wrong(f"there is no {target} {name} in the region", _HINTS[target])
+                self._wrong(f"there is no {target} {name} in the region", HINTS[target])
             into += found
         return tuple(links), tuple(sites), tuple(devices)
 
@@ -379,76 +378,3 @@ class _Resolver:
 _A: Final = {"area": "an ", "everywhere": ""}
 _TARGETS: Final = ("link", "cable", "site", "feeder", "area", "device", "river", "provider")
 _KEYS: Final = ("db", "metric", "offset", "payload", "share", "delay", "peak_cm")
-_HINTS: Final[Mapping[str, str]] = {
-    "link": "take an id of links.geojson",
-    "cable": "take a cable of links.geojson",
-    "site": "take an id of sites.csv that is no node",
-    "feeder": "take a feeder of sites.csv",
-    "area": "take a code of boundaries.geojson",
-    "device": "take an id of devices.csv",
-    "river": "give river gauges a label river=… in devices.csv",
-    "provider": "take the owner of an lte link",
-}
-
-
-def _site(region: Region, name: str) -> list[str]:
-    site = region.sites.get(region.site_id(name))
-    return [] if site is None or site.kind == "node" else [site.id]  # nothing at a node can break but links
-
-
-def _sites_in(region: Region, area: str) -> list[str]:
-    return [site for site in region.sites if area == site or area in region.areas_of(site)]
-
-
-def _gauges(region: Region, river: str) -> list[str]:
-    def order(device: Device) -> int:
-        return int(device.labels.get("order", "0"))
-
-    found = (d for d in region.devices.values() if d.kind == "river" and d.labels.get("river") == river)
-    return [device.id for device in sorted(found, key=order)]
-
-
-def _cable_head(region: Region, cable: str) -> list[str]:
-    """The link of the cable that lies nearest the centre: cut there, all of the cable is dark."""
-    network = Network(region)
-
-    def way(link: Link) -> float:
-        return min(network.distance(region.centre, link.a), network.distance(region.centre, link.b))
-
-    found = [link for link in region.links.values() if link.cable == cable and link.kind == "fibre"]
-    return [min(found, key=lambda link: (way(link), link.id)).id] if found else []
-
-
-_FINDERS: Final[Mapping[str, Callable[[Region, str], list[str]]]] = {
-    "link": lambda region, name: [name] if name in region.links else [],
-    "cable": _cable_head,
-    "site": _site,
-    "feeder": lambda region, name: [site.id for site in region.sites.values() if site.feeder == name],
-    "area": lambda region, name: _sites_in(region, name) if name in region.areas else [],
-    "device": lambda region, name: [name] if name in region.devices else [],
-    "river": _gauges,
-    "provider": lambda region, name: [
-        link.a for link in region.links.values() if link.kind == "lte" and link.owner == name
-    ],
-}
-
-
-def _root(
-    kind: str, target: Target | None, names: tuple[str, ...], links: tuple[str, ...]
-) -> tuple[str, str]:
-    """What an operator should find: a kind of root (as incidents have them) and its id."""
-    if kind == "broker_restart":
-        return "collector", "broker"
-    if kind == "collector_link_dead":
-        return "collector", "link"
-    name = ";".join(names)
-    return {
-        "link": ("link", name),
-        "cable": ("link", ";".join(links)),
-        "feeder": ("power_area", name),
-        "provider": ("provider", name),
-        "device": ("device", name),
-        "river": ("site", name),
-        "area": ("power_area" if kind == "mains_out" else "site", name),
-        "everywhere": ("power_area" if kind == "mains_out" else "site", "everywhere"),
-    }.get(target or "", ("site", name))

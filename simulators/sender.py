@@ -19,6 +19,7 @@ from simulators.frames import Frames, Source
 
 _TICK_S: Final = 0.002
 _REST_S: Final = 0.002  # between reads: a broker's acknowledgements come one by one, and each would wake us
+_BREATH_S: Final = 0.005  # at a rate, what is due within it goes at once: one by one costs ten times as much
 _LEAD_MS: Final = 100  # how far a reading's time may run ahead of the clock
 _CHUNK: Final = 1024
 
@@ -148,10 +149,13 @@ class Sender(asyncio.Protocol):
         if room < min(size, self._window // 4):
             return 0  # a few at a time would cost more than they bring
         size = min(size, room)
-        if options.rate:
-            size = min(size, int((time.perf_counter() - start) * options.rate) - self.sent)
         if options.count is not None:
             size = min(size, options.count - self.sent)
+        if options.rate:
+            due = int((time.perf_counter() - start) * options.rate) - self.sent
+            if due < min(size, options.rate * _BREATH_S):
+                return 0
+            size = min(size, due)
         return size if self._advance_time() else 0
 
     def _advance_time(self) -> bool:

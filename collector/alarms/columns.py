@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from collector.alarms.field import Field
 from collector.alarms.lifecycle import Target
@@ -12,10 +13,20 @@ from collector.alarms.quiet import calm, quiet
 from collector.alarms.ruleset import Rule
 from collector.core.readings import F64, I32, I64, Bools, SeriesTable, grown
 
+Numbers = npt.NDArray[np.intp]
 Plan = tuple[Rule, ...]
 """The rules on a series; there are few, for many series."""
 
-_FILLS = {"low": -np.inf, "high": np.inf, "unit": 0, "plan": 0, "last": np.nan, "seen": 0, "touched": False}
+_FILLS = {
+    "low": -np.inf,
+    "high": np.inf,
+    "unit": 0,
+    "plan": 0,
+    "last": np.nan,
+    "seen": 0,
+    "held": False,
+    "touched": False,
+}
 
 
 class Columns:
@@ -34,6 +45,7 @@ class Columns:
         self.plan: I32 = np.empty(0, np.int32)
         self.last: F64 = np.empty(0, np.float64)  # NaN: none yet
         self.seen: I64 = np.empty(0, np.int64)
+        self.held: Bools = np.empty(0, np.bool_)  # it is among `targets`
         self.touched: Bools = np.empty(0, np.bool_)  # scratch, all False between uses
         self.targets: dict[int, tuple[Target, ...]] = {}
         self._forget()
@@ -67,6 +79,7 @@ class Columns:
     def relearn(self, field: Field) -> None:
         """Take in all series anew: rules or devices changed. Last values stay, targets go."""
         self.targets = {}
+        self.held[:] = False
         self._forget()
         self.learn(field)
 
@@ -76,7 +89,7 @@ class Columns:
         if found is None:
             key = self.table.keys[number]
             found = tuple([Target(rule, key, since=since) for rule in self._plans[self.plan[number]]])
-            self.targets[number] = found
+            self.targets[number], self.held[number] = found, True
         return found
 
     def settle(self, number: int) -> None:
@@ -87,6 +100,27 @@ class Columns:
         self.low[number], self.high[number] = quiet(targets, present)
         if not any(target.busy or target.armed for target in targets):
             del self.targets[number]
+            self.held[number] = False
+
+    def meet(self, series: Numbers, value: F64) -> Bools | None:
+        """Which rows, of series hit, bring nothing but a first value that is calm; their series know it now.
+
+        After a start that may be every switch and detector of a nation. None if there are none.
+        """
+        waiting = np.flatnonzero((self.low[series] == np.inf) & ~self.held[series])
+        if not len(waiting):
+            return None
+        rows = waiting[np.unique(series[waiting], return_index=True)[1]]  # of each series the first one
+        met = np.zeros(len(series), np.bool_)
+        plans = self.plan[series[rows]]
+        for plan in np.unique(plans).tolist():
+            mine = rows[plans == plan]
+            low, high = calm(self._plans[plan], value[mine])
+            good = (low <= value[mine]) & (value[mine] <= high)
+            of = series[mine[good]]
+            self.low[of], self.high[of] = low[good], high[good]
+            met[mine[good]] = True
+        return met
 
     def _meet(self, field: Field) -> None:
         """Learn which devices the table's new places are."""

@@ -20,6 +20,7 @@ from collector.alarms.timers import Timer
 from collector.alarms.world import World
 from collector.core.readings import I64, Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
+from collector.core.roster import Part
 from devices.region import Region
 
 
@@ -126,6 +127,10 @@ class Engine:
         """The whole state but for undrained transitions: drain first. Holds names, no series numbers."""
         return snapshots.dump(self._world)
 
+    def save(self) -> Part:
+        """The same, to be kept with other things."""
+        return snapshots.save(self._world)
+
     @classmethod
     def restore(cls, table: SeriesTable, region: Region, rules: RuleSet, data: bytes) -> Engine:
         """The engine as it was. Raises ValueError on a damaged snapshot, or one of another region.
@@ -134,7 +139,16 @@ class Engine:
         change with its version) alerts go on by the new ones as after a gap, and those without a rule are
         retired with the next record.
         """
+        return cls._resumed(table, region, rules, snapshots.load(data))
+
+    @classmethod
+    def load(cls, table: SeriesTable, region: Region, rules: RuleSet, part: Part) -> Engine:
+        """The same from what `save` gave."""
+        return cls._resumed(table, region, rules, snapshots.of(part))
+
+    @classmethod
+    def _resumed(cls, table: SeriesTable, region: Region, rules: RuleSet, state: snapshots.State) -> Engine:
         engine = cls(table)
-        snapshots.resume(engine._world, region, rules, snapshots.load(data))
+        snapshots.resume(engine._world, region, rules, state)
         deadlines.restart(engine._world)
         return engine

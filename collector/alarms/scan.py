@@ -54,6 +54,10 @@ def _test(world: World, series: _Numbers, value: F64, live: Bools | None, receiv
     hit |= value > columns.high.take(series)
     if live is not None:
         hit &= live
+    beyond = np.flatnonzero(hit)
+    met = columns.meet(series[beyond], value[beyond])
+    if met is not None:
+        hit[beyond[met]] = False
     units = columns.unit.take(series)
     watched = world.devices.watch.take(units)
     new = silence.newcomers(world, units, watched, received)

@@ -17,12 +17,15 @@ from collector.alarms.ruleset import RuleSet
 from collector.alarms.world import World
 from collector.core.bundle import joined, pack, parted, unpack
 from collector.core.readings import I64, U8, Bools, SeriesKey
+from collector.core.roster import Part
 from devices.region import Region
 
 _MAGIC = b"nagari-alarms"
 _FORM = "alarms"
 _ROWS, _COLUMNS = b"\x01", b"\x02"
 """The formats: JSON, compressed, with a row for each device; or devices in columns. Both can be read."""
+
+_DAMAGE = (zlib.error, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class Saved:
         target.alert = self.alert
 
 
+_SAVED, _ALERT = (tuple(field.name for field in fields(of)) for of in (Saved, Alert))
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
     """Devices in columns of equal length: all, or those of which anything is known.
@@ -84,6 +90,12 @@ class State:
 
 def dump(world: World) -> bytes:
     """As bytes; the same state gives the same bytes."""
+    part = save(world)
+    return b"".join((_MAGIC, _COLUMNS, pack(_FORM, part.head, part.columns)))
+
+
+def save(world: World) -> Part:
+    """As a part of a snapshot: a copy."""
     region, rules = world.hashes
     units = _units(world.devices)
     saved = (_save(world, target) for target in world.targets())
@@ -97,8 +109,7 @@ def dump(world: World) -> bytes:
     }
     columns = {name: getattr(units, name) for name in ("armed", "gone", "returned", "heard")}
     columns |= {f"since{number}": column for number, column in enumerate(units.since.values())}
-    body = pack(_FORM, head, {"names": units.names, **columns})
-    return b"".join((_MAGIC, _COLUMNS, body))
+    return Part(head, {"names": units.names, **columns})
 
 
 def load(data: bytes) -> State:
@@ -112,12 +123,24 @@ def load(data: bytes) -> State:
         raise ValueError(f"the alarm snapshot has format {form.hex()}, known is {_COLUMNS.hex()}")
     try:
         return read(body)
-    except (zlib.error, KeyError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
+        raise ValueError(f"the alarm snapshot is damaged ({error})") from None
+
+
+def of(part: Part) -> State:
+    """From a part of a snapshot. Raises ValueError."""
+    try:
+        return _from_part(part)
+    except _DAMAGE as error:
         raise ValueError(f"the alarm snapshot is damaged ({error})") from None
 
 
 def _from_columns(body: memoryview) -> State:
-    head, columns = unpack(_FORM, body)
+    return _from_part(Part(*unpack(_FORM, body)))
+
+
+def _from_part(part: Part) -> State:
+    head, columns = part.head, part.columns
     since = {rule: columns[f"since{number}"] for number, rule in enumerate(head["since"])}
     armed, gone, returned, heard = (columns[name] for name in ("armed", "gone", "returned", "heard"))
     units = Units(columns["names"], armed, gone, returned, heard, since)
@@ -233,10 +256,10 @@ def _save(world: World, target: Target) -> Saved | None:
 def _units(field: Field) -> Units:
     return Units(
         field.names,
-        field.armed[1:],
-        field.gone[1:],
-        field.returned[1:],
-        field.heard[1:],
+        field.armed[1:].copy(),
+        field.gone[1:].copy(),
+        field.returned[1:].copy(),
+        field.heard[1:].copy(),
         {rule: _since(field, rule) for rule in sorted(_watching(field))},
     )
 
@@ -275,13 +298,13 @@ def _resume_units(saved: Units, field: Field) -> None:
 
 
 def _row(saved: Saved) -> list[Any]:
-    row = [getattr(saved, field.name) for field in fields(saved)]
+    row = [getattr(saved, name) for name in _SAVED]
     return [*row[:-1], _plain(saved.alert) if saved.alert else None]
 
 
 def _plain(alert: Alert) -> dict[str, Any]:
     """Its fields; what they hold is plain already."""
-    return {field.name: getattr(alert, field.name) for field in fields(alert)}
+    return {name: getattr(alert, name) for name in _ALERT}
 
 
 def _saved(row: list[Any]) -> Saved:

@@ -202,7 +202,7 @@ class World:
         target.rule = rule
         held = tuple(target if each.rule.name == rule.name else each for each in self.hold(key))
         if key.metric:
-            self.columns.targets[self.columns.table.number(key)] = held
+            self.columns.targets[self.columns.table.number(key)] = held  # it is held already
         else:
             self.devices.absences[unit] = held
         return True

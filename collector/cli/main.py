@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -56,6 +57,18 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except SystemExit as end:
+        _leave_quietly(end)
+        raise
+
+
+def _leave_quietly(end: SystemExit) -> None:
+    """DuckDB 2.0's binding prints a page about itself whenever an interpreter that used it ends."""
+    if "duckdb" in sys.modules and not end.code:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _complain(problems: Iterable[Problem]) -> NoReturn:

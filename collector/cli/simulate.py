@@ -82,7 +82,7 @@ def simulate(
     from simulators.simulation import Simulation  # noqa: PLC0415
     from simulators.truth import check, write  # noqa: PLC0415
 
-    settings = _settings(config, needed=region is None or (speed == 1 and not broker))
+    settings = _settings(config, needed=region is None or (speed == 1 and not broker and not listing))
     folder = region or (settings.region.dir if settings else Path())
     if listing:
         _list(folder)

@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,36 @@ _UNREADABLE = (
 """What numpy and zipfile raise over bytes that they did not write."""
 
 
+Columns = Mapping[str, npt.NDArray[Any]]
+
+
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take them."""
+
+
 class BundleError(ValueError):
     """Bytes that are no bundle, or one of another format or version."""
 
 
-def pack(form: str, head: Mapping[str, Any], columns: Mapping[str, npt.NDArray[Any]]) -> bytes:
+def pack(form: str, head: Mapping[str, Any], columns: Columns) -> bytes:
     """One bundle. `form` names what it holds and its version."""
-    text = json.dumps({"form": form, **head}, separators=(",", ":"), sort_keys=True).encode()
     out = io.BytesIO()
-    np.savez(out, head=np.frombuffer(text, np.uint8), **columns)  # type: ignore[arg-type]
+    pack_into(out, form, head, columns)
     return out.getvalue()
+
+
+def pack_into(out: Writable, form: str, head: Mapping[str, Any], columns: Columns) -> None:
+    """The same, written piece by piece."""
+    text = json.dumps({"form": form, **head}, separators=(",", ":"), sort_keys=True).encode()
+    with zipfile.ZipFile(
+        cast(BinaryIO, out), "w"
+    ) as file:  # as np.savez does, which insists on a file to read
+        for name, column in {"head": np.frombuffer(text, np.uint8), **columns}.items():
+            with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, column, allow_pickle=False)
 
 
 def joined(rows: Iterable[tuple[str, ...]]) -> npt.NDArray[np.uint8]:

@@ -132,11 +132,19 @@ class SeriesTable:
             pairs = zip(place_ids[place].tolist(), metric_ids[metric].tolist(), strict=True)
             return np.fromiter((self._number(*pair) for pair in pairs), np.int32, len(place))
 
-    def siblings(self, number: int, metrics: Sequence[str]) -> list[int]:
-        """The numbers of metrics of the device that a series is of, given now to those that are new."""
+    def siblings(self, number: int, metrics: Sequence[str]) -> Sequence[int]:
+        """The numbers of metrics, all different, of the device that a series is of; given now to new ones."""
         with self._lock:
             place = self._place[number]
-            return [self._number(place, self._metric_of(metric)) for metric in metrics]
+            wanted = [self._metric_of(metric) for metric in metrics]
+            few = 0 < len(wanted) < WIDE - 1
+            if few and self._count[place] == 1 and self._metric[number] not in wanted:
+                return self._append(place, wanted)
+            return [self._number(place, metric) for metric in wanted]
+
+    def place(self, number: int) -> tuple[str, str]:
+        """Site and device of a series."""
+        return self._places[self._place[number]]
 
     def names_of(self, numbers: I32) -> tuple[list[str], list[str], list[str]]:
         """The sites, devices and metrics of series, in columns."""
@@ -213,6 +221,17 @@ class SeriesTable:
         if self._count[place] >= WIDE:
             self._widen(place, metric, number)
         return number
+
+    def _append(self, place: int, metrics: list[int]) -> range:
+        """Number a device's metrics that are all new, in a row."""
+        first, count = len(self._before), len(metrics)
+        row = range(first, first + count)
+        self._place.extend([place] * count)
+        self._metric.extend(metrics)
+        self._before.extend([self._newest[place], *row[:-1]])
+        self._newest[place] = row[-1]
+        self._count[place] += count
+        return row
 
     def _widen(self, place: int, metric: int, number: int) -> None:
         """Keep a place with very many series findable: whoever invents metrics must not make us search."""

@@ -17,7 +17,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one part of a snapshot keeps: plain values, and columns by the series' number in a roster."""
+    """What one part of a snapshot keeps: plain values, and columns. Nobody changes either any more."""
 
     head: dict[str, Any]
     columns: Columns
@@ -61,7 +61,7 @@ def apart(head: Mapping[str, Any], columns: Columns) -> dict[str, Part]:
 
 
 def by_roster(column: npt.NDArray[Any], size: int, fill: object) -> npt.NDArray[Any]:
-    """The column's first `size` entries, filled up with `fill` where it has fewer."""
+    """A copy of the column's first `size` entries, filled up with `fill` where it has fewer."""
     if len(column) >= size:
-        return column[:size]
+        return column[:size].copy()
     return np.concatenate([column, np.full(size - len(column), fill, column.dtype)])

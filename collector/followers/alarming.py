@@ -9,11 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
-import numpy as np
-
 from collector.alarms.engine import Engine
 from collector.alarms.model import Alert, Transition
-from collector.core.bundle import BundleError, joined, pack, parted, unpack
+from collector.core.bundle import BundleError, joined, parted, unpack
 from collector.core.readings import SeriesKey, SeriesTable
 from collector.core.records import Action, Batch, RecordKind
 from collector.core.roster import Part, apart, numbers, roster, together
@@ -150,7 +148,7 @@ class Alarming:
         self._region, rules = self._versions.get(own.head["region"])
         here = numbers(self._table, parts["series"])
         self._dating = Dating.load(self._table, parts["dating"], here)
-        self._engine = Engine.restore(self._table, self._region, rules, own.columns["engine"].tobytes())
+        self._engine = Engine.load(self._table, self._region, rules, parts["engine"])
         said = {key: [device for (device,) in parted(own.columns[key])] for key in ("online", "offline")}
         self.presence = dict.fromkeys(said["online"], True) | dict.fromkeys(said["offline"], False)
         self._offline = {SeriesKey(*key) for key in own.head["offline"]}
@@ -163,18 +161,17 @@ class Alarming:
         self.presence = dict(head["presence"])
         self._offline = {SeriesKey(*key) for key in head["offline"]}
 
-    def _pack(self) -> bytes:
+    def _whole(self) -> Part:
         size, series = roster(self._table)
         said = {True: "online", False: "offline"}
         columns = {
             name: joined((device,) for device, online in self.presence.items() if online is known)
             for known, name in said.items()
         }
-        columns["engine"] = np.frombuffer(self._engine.snapshot(), np.uint8)
         offline = sorted(list(key) for key in self._offline)
         own = Part({"region": self._region.hash, "offline": offline}, columns)
-        whole = together({"series": series, "dating": self._dating.save(size), "alarming": own})
-        return pack(_FORM, whole.head, whole.columns)
+        engine, dating = self._engine.save(), self._dating.save(size)
+        return together({"series": series, "dating": dating, "engine": engine, "alarming": own})
 
     def _run(self) -> None:
         try:
@@ -298,4 +295,4 @@ class Alarming:
         return self._region.hash
 
     def _save(self) -> None:
-        self._saver.save(self._committed_cursor, self._pack, self._messages)
+        self._saver.save(self._committed_cursor, _FORM, self._whole(), self._messages)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 
+from collector.core.bundle import pack_into
+from collector.core.roster import Part
 from collector.state.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
@@ -40,15 +41,13 @@ class Saver:
             return False
         return messages - self.messages >= self._every or passed >= SECONDS
 
-    def save(self, cursor: int, payload: Callable[[], bytes], messages: int) -> None:
-        """Take the follower's state as of a cursor, and write it, a large one behind the follower's back."""
+    def save(self, cursor: int, form: str, state: Part, messages: int) -> None:
+        """Write the follower's state as of a cursor; a large one behind its back, so that must be a copy."""
         self.finish()
-        begun = time.monotonic()
-        data = payload()
-        if len(data) <= AT_ONCE:
-            self._write(cursor, data, begun)
+        given = (cursor, form, state)
+        if sum(column.nbytes for column in state.columns.values()) <= AT_ONCE:
+            self._write(*given)
         else:
-            given = (cursor, data, begun)
             self._writing = threading.Thread(target=self._write, args=given, name=f"{self._name}-snapshot")
             self._writing.start()
         self.begin(messages)
@@ -62,9 +61,12 @@ class Saver:
     def _busy(self) -> bool:
         return self._writing is not None and self._writing.is_alive()
 
-    def _write(self, cursor: int, data: bytes, begun: float) -> None:
+    def _write(self, cursor: int, form: str, state: Part) -> None:
+        begun = time.monotonic()
         try:
-            self._snapshots.save(self._name, cursor, data)
+            self._snapshots.save(
+                self._name, cursor, lambda out: pack_into(out, form, state.head, state.columns)
+            )
         except OSError as error:
             log.warning("%s: no snapshot could be saved: %s", self._name, error)
         self._took = time.monotonic() - begun

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from collector.core.bundle import BundleError, pack, unpack
+from collector.core.bundle import BundleError, unpack
 from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
-from collector.core.roster import apart, numbers, roster, together
+from collector.core.roster import Part, apart, numbers, roster, together
 from collector.followers.coarse import coarse
 from collector.followers.fates import judge
 from collector.followers.lasts import Lasts
@@ -163,11 +163,10 @@ class Storing:
         here = numbers(table, parts["series"])
         return Dating.load(table, parts["dating"], here), Lasts.load(table, parts["lasts"], here)
 
-    def _pack(self) -> bytes:
+    def _state(self) -> Part:
         size, series = roster(self._table)
         parts = {"series": series, "dating": self._dating.save(size), "lasts": self.lasts.save(size)}
-        whole = together(parts)
-        return pack(_FORM, whole.head, whole.columns)
+        return together(parts)
 
     def _run(self) -> None:
         try:
@@ -269,4 +268,4 @@ class Storing:
         return self._patience.ask(lambda: self._store.find(series, times))
 
     def _save(self) -> None:
-        self._saver.save(self.ledger.cursor, self._pack, self.ledger.messages)
+        self._saver.save(self.ledger.cursor, _FORM, self._state(), self.ledger.messages)

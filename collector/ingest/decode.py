@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,6 +77,7 @@ class _Entry:
 
     tele: bool
     device: int
+    kind: str | None  # of the device, if today's inventory knows it there
     names: tuple[str, ...] = ()
     numbers: Numbers = ()
     others: dict[tuple[str, ...], Numbers] | None = None
@@ -156,10 +157,13 @@ class Decoder:
             sent = topics.parse(topic)
             if sent.device == COLLECTOR:
                 return f"the device id {COLLECTOR} is the collector's own; give the device another"
-            device = self._number(SeriesKey(self._region().site_id(sent.site), sent.device, DEVICE))
+            site = self._region().site_id(sent.site)
+            device = self._number(SeriesKey(site, sent.device, DEVICE))
         except (topics.TopicError, PayloadError) as error:
             return str(error)
-        entry = self._topics[topic] = _Entry(sent.suffix is Suffix.TELE, device)
+        entry = self._topics[topic] = _Entry(
+            sent.suffix is Suffix.TELE, device, self._kind_at(site, sent.device)
+        )
         return entry
 
     def _number(self, key: SeriesKey) -> int:
@@ -183,17 +187,16 @@ class Decoder:
             return others[names]
         if names not in self._names:
             check_names(names)
-        numbers = _in_a_row(self._siblings(entry.device, names))
+        numbers = _in_a_row(self._siblings(entry, names))
         with self._lock:
             self._keep(entry, names, numbers)
         return numbers
 
-    def _siblings(self, number: int, names: tuple[str, ...]) -> list[int]:
-        """The numbers of a device's metrics; the device is given by its own number."""
-        site, device, _ = self._table.keys[number]
-        kind = self._kind_at(site, device)
-        if all(_claims(kind, name) for name in names):
-            return self._table.siblings(number, names)
+    def _siblings(self, entry: _Entry, names: tuple[str, ...]) -> Sequence[int]:
+        known = KINDS.get(entry.kind) if entry.kind else None
+        if known and known.metrics.keys() >= set(names):
+            return self._table.siblings(entry.device, names)
+        site, device = self._table.place(entry.device)
         return [self._number(SeriesKey(site, device, name)) for name in names]
 
     def _keep(self, entry: _Entry, names: tuple[str, ...], numbers: Numbers) -> None:
@@ -244,7 +247,9 @@ def _claims(kind: str | None, metric: str) -> bool:
     return kind is not None and (metric == DEVICE or (known is not None and metric in known.metrics))
 
 
-def _in_a_row(numbers: list[int]) -> Numbers:
+def _in_a_row(numbers: Sequence[int]) -> Numbers:
+    if isinstance(numbers, range):
+        return numbers
     row = range(numbers[0], numbers[0] + len(numbers)) if numbers else range(0)
     return row if list(row) == numbers else tuple(numbers)
 

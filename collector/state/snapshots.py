@@ -8,7 +8,11 @@ import re
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
+
+from collector.core.bundle import Writable
 
 _HEADER = struct.Struct("<4sHHqQII")  # magic, version, reserved, offset, length, payload's CRC, header's CRC
 _MAGIC, _VERSION = b"NGSN", 1
@@ -24,10 +28,13 @@ class Snapshots:
         self._lock = threading.Lock()
         self._sound: dict[tuple[str, int, int], bool] = {}  # (name, mtime, size) -> what checking it gave
 
-    def save(self, follower: str, offset: int, payload: bytes, keep: int = 3) -> None:
+    def save(
+        self, follower: str, offset: int, payload: bytes | Callable[[Writable], None], keep: int = 3
+    ) -> None:
         """Keep the follower's state as of a journal offset, and its `keep` newest. Durable on return.
 
-        Raises OSError; ValueError for a bad name.
+        A large payload need not exist in one piece: it may be a function that writes it. Raises OSError;
+        ValueError for a bad name.
         """
         name = f"{follower}-{offset:020d}.snapshot"
         if not _NAME.fullmatch(name):
@@ -36,7 +43,7 @@ class Snapshots:
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f"{follower}.part"  # one name: failures do not pile up
-        _write(part, _header(offset, payload), payload)  # a large one takes its time: nobody waits for it
+        _write(part, offset, payload)  # a large one takes its time: nobody waits for it
         with self._lock:
             file = part.replace(self._folder / name)
             _sync(self._folder)
@@ -92,10 +99,33 @@ class Snapshots:
         ]
 
 
-def _write(file: Path, *pieces: bytes) -> None:
+class _Summed:
+    """A file that is written from its header on; it cannot seek, so what was summed up stays as it was."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self.length = self.crc = 0
+
+    def write(self, data: bytes) -> int:
+        self.crc = zlib.crc32(data, self.crc)
+        written = self._out.write(data)
+        self.length += written
+        return written
+
+    def flush(self) -> None:
+        """Nothing is asked of it before the end."""
+
+
+def _write(file: Path, offset: int, payload: bytes | Callable[[Writable], None]) -> None:
     with file.open("wb") as out:
-        for piece in pieces:
-            out.write(piece)
+        out.write(bytes(_HEADER.size))
+        summed = _Summed(out)
+        if isinstance(payload, bytes):
+            summed.write(payload)
+        else:
+            payload(summed)
+        out.seek(0)
+        out.write(_header(offset, summed.length, summed.crc))
         out.flush()
         os.fsync(out.fileno())
 
@@ -113,8 +143,8 @@ def _fingerprint(file: Path) -> tuple[str, int, int]:
     return file.name, stat.st_mtime_ns, stat.st_size
 
 
-def _header(offset: int, payload: bytes) -> bytes:
-    fields = (_MAGIC, _VERSION, 0, offset, len(payload), zlib.crc32(payload))
+def _header(offset: int, length: int, crc: int) -> bytes:
+    fields = (_MAGIC, _VERSION, 0, offset, length, crc)
     return _HEADER.pack(*fields, zlib.crc32(_HEADER.pack(*fields, 0)))
 
 
@@ -124,7 +154,9 @@ def _read(file: Path) -> bytes | None:
     except OSError:
         return None
     payload = data[_HEADER.size :]
-    return payload if data[: _HEADER.size] == _header(_offset(file), payload) else None
+    return (
+        payload if data[: _HEADER.size] == _header(_offset(file), len(payload), zlib.crc32(payload)) else None
+    )
 
 
 def _offset(file: Path) -> int:

@@ -8,14 +8,20 @@ import sys
 import time
 from pathlib import Path
 
-BENCHES = ("throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "day", "servers")
+BENCHES = (
+    "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "day", "series",
+    "villages", "servers",
+)  # fmt: skip
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
     "throughput.cpu_us_per_message": "<= 20",
     "throughput.lost": "0",
     "latency.alert_p99_ms": "<= 200",
-    "demo.first_reading_s": "<= 5",
-    "demo.idle_mb": "<= 300",
+    "demo.page_s": "<= 5",
+    "demo.every_site_s": "<= 30",
+    "demo.pss_mb": "<= 500",
+    "regency.live_cpu_pct": "<= 10",
+    "regency.virtual_x_real": ">= 100",
     "kill.missing_acknowledged": "0",
     "kill.transitions_missing": "0",
     "kill.transitions_doubled": "0",
@@ -24,6 +30,12 @@ GOALS = {
     "servers.victoria_msg_s": ">= 20,000",
     "servers.victoria_lost": "0",
     "servers.victoria_catch_up_ratio": ">= 5",
+    "series.ratio": ">= 0.7",
+    "series.most_mb": "<= 1500",
+    "villages.lost": "0",
+    "villages.alert_p99_ms": "<= 1000",
+    "villages.start_s": "< 60",
+    "villages.start_again_s": "< 60",
 }
 OUT = Path("bench.json")
 

@@ -25,9 +25,9 @@ import asyncio, sys
 from pathlib import Path
 import uvloop
 from devices.region import load, read_folder
-from simulators.load import LoadOptions, routers, run_load
+from simulators.load import LoadOptions, run_load, sources
 region = load(read_folder(Path(sys.argv[2])))
-options = LoadOptions(url=sys.argv[1], devices=routers(region), count=int(sys.argv[3]), seed=int(sys.argv[4]))
+options = LoadOptions(url=sys.argv[1], devices=sources(region), count=int(sys.argv[3]), seed=int(sys.argv[4]))
 print("READY", flush=True)
 sys.stdin.readline()
 result = uvloop.run(run_load(options))

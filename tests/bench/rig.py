@@ -62,6 +62,12 @@ def resident_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def proportional_mb(pid: int) -> float:
+    """Resident memory of a process; of what it shares with others, its share."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+
+
 def most_mb(pid: int) -> float:
     """The most resident memory that a process ever had."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

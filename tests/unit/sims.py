@@ -48,7 +48,11 @@ def toml(*faults: Mapping[str, object], duration: str = "30d", **head: object) -
 
 
 def _pairs(table: Mapping[str, object]) -> list[str]:
-    return [f"{'for' if key == 'lasts' else key} = {json.dumps(value)}" for key, value in table.items()]
+    return [f"{'for' if key == 'lasts' else key} = {_value(value)}" for key, value in table.items()]
+
+
+def _value(value: object) -> str:
+    return f"{{ {', '.join(_pairs(value))} }}" if isinstance(value, dict) else json.dumps(value)
 
 
 class Story:

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.alarms import vigil
 from collector.alarms.engine import Engine
 from collector.alarms.model import Alert, Transition
 from collector.alarms.rules import Rule, RuleSet, parse_rules
+from collector.alarms.snapshot import load
 from collector.core.readings import DEVICE, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
 from devices.model import Device, Site
 from devices.region import Region
+from tests.unit.old_snapshots import old_engine
 
 S = 1_000_000_000
 T0 = 1_764_000_000 * S
@@ -450,7 +453,9 @@ def action(op: Op, offset: int, ids: list[str]) -> Action:
     return Action(f"x{offset}", name, ids[pick % len(ids)] if ids else "none", "budi", "", args)
 
 
-def engine_of(journal: list[Op], sizes: list[int], restarts: set[int]) -> list[Transition]:
+def engine_of(
+    journal: list[Op], sizes: list[int], restarts: set[int], *, old: bool = False
+) -> list[Transition]:
     table = SeriesTable()
     player = Player(Engine(table), table, sizes)
     player.engine.region(REGIONS[0], SETS[0], T0, 0)
@@ -481,7 +486,8 @@ def engine_of(journal: list[Op], sizes: list[int], restarts: set[int]) -> list[T
             data = player.engine.snapshot()
             table = SeriesTable()
             table.number(SeriesKey("elsewhere", "first", "x"))  # numbers differ from process to process
-            player.engine, player.table = Engine.restore(table, REGIONS[held], SETS[held], data), table
+            kept = old_engine(load(data)) if old else data
+            player.engine, player.table = Engine.restore(table, REGIONS[held], SETS[held], kept), table
             assert player.engine.snapshot() == data
     player.drain()
     return player.out
@@ -501,6 +507,23 @@ def test_any_batching_gives_what_looking_at_one_row_at_a_time_gives(
 @given(JOURNALS, st.sets(st.integers(1, 60), max_size=4))
 def test_a_restored_engine_goes_on_as_if_it_had_never_stopped(journal: list[Op], restarts: set[int]) -> None:
     assert engine_of(journal, [3], restarts) == engine_of(journal, [1_000], set())
+
+
+@settings(max_examples=50, deadline=None)
+@given(JOURNALS, st.sets(st.integers(1, 60), max_size=2))
+def test_one_restored_from_a_snapshot_of_the_first_versions_does_too(
+    journal: list[Op], restarts: set[int]
+) -> None:
+    assert engine_of(journal, [3], restarts, old=True) == engine_of(journal, [1_000], set())
+
+
+@settings(max_examples=50, deadline=None)
+@given(JOURNALS, st.sampled_from([1, S // 10, S, 3600 * S]))
+def test_how_far_the_vigil_looks_ahead_makes_no_difference(journal: list[Op], span: int) -> None:
+    wanted = engine_of(journal, [3], set())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vigil, "SPAN", span)
+        assert engine_of(journal, [5], set()) == wanted
 
 
 @pytest.mark.parametrize("seed", range(3))

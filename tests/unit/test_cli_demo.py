@@ -17,6 +17,9 @@ import pytest
 from collector.broker import free_port
 from collector.cli.serve import find_token
 from collector.demo.plan import prepare
+from tests.unit.sims import regency
+
+CHILDREN = 3  # broker, agent, regency
 
 
 @pytest.fixture
@@ -52,18 +55,30 @@ def eventually(question: object, seconds: float = 20.0) -> None:
         time.sleep(0.1)
 
 
-def test_it_shows_this_machines_readings_and_ends_with_all_its_children(demo: subprocess.Popen[str]) -> None:
+def test_it_shows_this_machine_and_the_whole_regency_and_ends_with_all_its_children(
+    demo: subprocess.Popen[str],
+) -> None:
     url, token = page(demo)
     api = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
 
-    def measured() -> bool:
-        devices = api.get("/api/v1/devices", params={"site": "1305-kominfo"}).json()["devices"]
-        agent = next(each for each in devices if each["id"] == "agent-kominfo")
-        return any(m["name"] == "cpu_pct" and m["value"] is not None for m in agent["metrics"])
+    def heard() -> dict[str, set[str]]:
+        """The devices with a value, by site."""
+        found: dict[str, set[str]] = {}
+        cursor: str | None = ""
+        while cursor is not None:
+            answer = api.get("/api/v1/devices", params={"limit": 500, "cursor": cursor}).json()
+            cursor = answer["next"]
+            for device in answer["devices"]:
+                if any(metric["value"] is not None for metric in device["metrics"]):
+                    found.setdefault(device["site"], set()).add(device["id"])
+        return found
 
-    eventually(measured)
+    with_devices = {device.site for device in regency().devices.values()}
+    eventually(lambda: with_devices <= heard().keys(), 40.0)
+    assert "agent-kominfo" in heard()["1305-kominfo"]
+    assert api.get("/api/v1/stats").json()["quarantined"] == 0
     children = family(demo)
-    assert len(children) == 2
+    assert len(children) == CHILDREN
     demo.send_signal(signal.SIGTERM)
     began = time.monotonic()
     assert demo.wait(10) == 0, f"after {time.monotonic() - began:.0f} s"
@@ -73,21 +88,26 @@ def test_it_shows_this_machines_readings_and_ends_with_all_its_children(demo: su
 def test_its_children_do_not_survive_its_murder(demo: subprocess.Popen[str]) -> None:
     page(demo)
     children = family(demo)
-    assert len(children) == 2
+    assert len(children) == CHILDREN
     demo.kill()
     _, left = psutil.wait_procs(children, timeout=10)
     assert left == []
 
 
-def test_an_agent_that_dies_is_started_again(demo: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize(("child", "command"), [("agent", "agent"), ("regency", "simulate")])
+def test_a_child_that_dies_is_started_again_and_that_is_said(
+    demo: subprocess.Popen[str], child: str, command: str
+) -> None:
     page(demo)
-    first = next(child for child in family(demo) if "agent" in child.cmdline())
+    first = next(each for each in family(demo) if command in each.cmdline())
     first.kill()
     eventually(
-        lambda: first.pid not in (members := [child.pid for child in family(demo)]) and len(members) == 2
+        lambda: first.pid not in (members := [each.pid for each in family(demo)]) and len(members) == CHILDREN
     )
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(10) == 0
+    said, _ = demo.communicate(timeout=10)
+    assert demo.returncode == 0, said
+    assert f"nagari: {child} ended; starting it again ({child}.log in the demo's folder says why)" in said
 
 
 def test_a_second_start_goes_on_with_token_and_data(tmp_path: Path) -> None:

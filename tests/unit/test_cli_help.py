@@ -31,7 +31,7 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_every_command_of_the_design_is_there() -> None:
-    wanted = {"run", "demo", "agent", "watch", "alerts", "rejects", "doctor", "load"}
+    wanted = {"run", "demo", "agent", "watch", "alerts", "rejects", "doctor", "load", "simulate"}
     wanted |= {"alerts ack", "token create", "token list", "token revoke", "rules check", "rules schema"}
     wanted |= {"inventory plan", "inventory check", "inventory import", "inventory diff"}
     assert COMMANDS.keys() == wanted

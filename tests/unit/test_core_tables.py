@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.bundle import BundleError, pack, unpack
-from collector.core.readings import Readings, SeriesKey, SeriesTable, grown
+from collector.core.bundle import BundleError, joined, pack, parted, unpack
+from collector.core.readings import DEVICE, WIDE, Readings, SeriesKey, SeriesTable, grown
 
 
 def test_threads_that_race_for_the_same_series_agree_on_its_number() -> None:
@@ -41,6 +41,57 @@ def test_a_series_never_seen_has_no_number() -> None:
     table = SeriesTable()
     assert table.find(SeriesKey("a", "b", "c")) is None
     assert len(table) == 0
+
+
+def test_series_numbered_in_bulk_and_as_siblings_are_those_numbered_one_by_one() -> None:
+    table, again = SeriesTable(), SeriesTable()
+    keys = [SeriesKey(f"s{n % 3}", f"d{n % 7}", f"m{n % 5}") for n in range(40)]
+    for key in keys:
+        table.number(key)
+    again.number(SeriesKey("elsewhere", "d0", "m1"))
+    found = again.numbers(*table.names(), *table.columns())
+    assert [again.keys[number] for number in found.tolist()] == list(table.keys)
+    first = table.number(SeriesKey("s9", "d9", DEVICE))
+    row = table.siblings(first, ["m1", "x", "y"])
+    assert [table.keys[number] for number in row] == [SeriesKey("s9", "d9", m) for m in ("m1", "x", "y")]
+    assert list(table.siblings(first, ["y", "z", "m1"])) == [row[2], row[2] + 1, row[0]]
+    assert [table.find(table.keys[number]) for number in range(len(table))] == list(range(len(table)))
+    assert table.names_of(np.array([first, row[1]], np.int32)) == (["s9"] * 2, ["d9"] * 2, [DEVICE, "x"])
+
+
+def test_a_device_of_very_many_series_finds_each_of_them() -> None:
+    table = SeriesTable()
+    first = table.number(SeriesKey("s", "d", DEVICE))
+    numbers = [table.number(SeriesKey("s", "d", f"m{n}")) for n in range(3 * WIDE)]
+    more = table.siblings(first, ["m5", "new"])
+    assert list(more) == [numbers[5], len(table) - 1]
+    assert [table.find(SeriesKey("s", "d", f"m{n}")) for n in range(3 * WIDE)] == numbers
+    assert table.find(SeriesKey("s", "d", "none")) is None
+
+
+def test_the_series_at_a_site_come_in_order() -> None:
+    table = SeriesTable()
+    for n in range(12):
+        table.number(SeriesKey(f"s{n % 2}", f"d{n % 4}", f"m{n}"))
+    assert [table.keys[number].metric for number in table.at_site("s1")] == [f"m{n}" for n in range(1, 12, 2)]
+    assert table.at_site("s2") == []
+
+
+def test_keys_are_a_sequence() -> None:
+    table = SeriesTable()
+    keys = [SeriesKey("s", f"d{n}", "m") for n in range(5)]
+    for key in keys:
+        table.number(key)
+    assert list(table.keys) == keys
+    assert table.keys[1:3] == keys[1:3]
+    assert table.keys[-1] == keys[-1]
+    with pytest.raises(IndexError):
+        table.keys[5]
+
+
+def test_names_joined_come_apart() -> None:
+    assert parted(joined([("a", "b"), ("c", "")])) == [("a", "b"), ("c", "")]
+    assert parted(joined([])) == []
 
 
 def readings(*series: int) -> Readings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devices.catalogue import KINDS as CATALOGUE
 from devices.payload.native import PayloadError, parse_tele_checked
 from simulators.scenario import FORMS, POISONS, START
 from tests.unit.sims import MONDAY, Story, ring
@@ -68,12 +70,41 @@ def _keys(key: str, kind: str) -> st.SearchStrategy[object]:
     }[key]
 
 
+ARGUMENTS: dict[str, list[dict[str, object]]] = {
+    "switch_uplink": [{"to": "lte"}, {"to": "fibre"}, {"to": "auto"}],
+    "fan": [{"on": True}],
+}
+ORDERS = sorted(
+    (device.id, name, number)
+    for device in REGION.devices.values()
+    for name in CATALOGUE[device.kind].commands
+    for number in range(len(ARGUMENTS.get(name, [{}])))
+)
+WITH_LTE = sorted(link.a for link in REGION.links.values() if link.kind == "lte")
+
+
+def give(story: Story, device: str, name: str, number: int) -> None:
+    with suppress(ValueError):  # it may be down just now
+        story.obey(device, name, **ARGUMENTS.get(name, [{}])[number])
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(faults(), min_size=1, max_size=8), st.integers(0, 9))
-def test_after_any_faults_everybody_is_connected_again_over_fibre_and_measures_as_before(
-    broken: list[Mapping[str, object]], seed: int
+@given(
+    st.lists(faults(), min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(0, MENDED), st.sampled_from(ORDERS)), max_size=5),
+    st.integers(0, 9),
+)
+def test_after_any_faults_and_commands_everybody_is_connected_over_fibre_again_and_measures_as_before(
+    broken: list[Mapping[str, object]], orders: list[tuple[int, tuple[str, str, int]]], seed: int
 ) -> None:
-    story = Story(*broken, seed=seed, every=30).play(WHOLE + 100)
+    story = Story(*broken, seed=seed, every=30)
+    for second, order in sorted(orders):
+        give(story.play(second), *order)
+    story.play(MENDED + 400)
+    for site in WITH_LTE:
+        if f"router-{site}" in story.sim.publishers:
+            story.obey(f"router-{site}", "switch_uplink", to="auto")
+    story.play(WHOLE + 100)
     assert all(before.at <= after.at for before, after in pairwise(story.items))
     for item in story.items:
         if item.topic.endswith("/tele") and item.payload not in POISONS.values():

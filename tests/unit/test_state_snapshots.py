@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.core.bundle import Writable
 from collector.state import Snapshots
 
 
@@ -54,6 +55,23 @@ def test_an_empty_and_a_large_payload_come_back(snapshots: Snapshots) -> None:
     large = bytes(range(256)) * 4096
     snapshots.save("alarming", 2, large)
     assert snapshots.newest("alarming") == (2, large)
+
+
+def test_one_that_is_written_in_pieces_is_one_piece_when_read(snapshots: Snapshots) -> None:
+    snapshots.save("alarming", 1, lambda out: [out.write(bytes([n]) * n) for n in range(200)] and None)
+    assert snapshots.newest("alarming") == (1, b"".join(bytes([n]) * n for n in range(200)))
+
+
+def test_what_fails_while_it_is_written_leaves_the_one_before(snapshots: Snapshots, tmp_path: Path) -> None:
+    snapshots.save("alarming", 1, b"good")
+
+    def fail(out: Writable) -> None:
+        out.write(b"half")
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        snapshots.save("alarming", 2, fail)
+    assert snapshots.newest("alarming") == (1, b"good")
 
 
 def test_one_torn_at_any_byte_is_passed_over(snapshots: Snapshots, tmp_path: Path) -> None:
