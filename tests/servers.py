@@ -80,7 +80,8 @@ class VictoriaMetrics:
         urllib.request.urlopen(f"{self.http}/internal/force_flush", timeout=10).read()
 
     def empty(self) -> None:
-        """Forget all series."""
+        """Forget all series, those just written too: only what is found can be deleted."""
+        self.flush()
         form = urllib.parse.urlencode({"match[]": '{__name__!=""}'}).encode()
         urllib.request.urlopen(f"{self.http}/api/v1/admin/tsdb/delete_series", form, timeout=10).read()
 
