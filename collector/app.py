@@ -40,7 +40,7 @@ from collector.operation.status import RunningCollector
 from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
 from collector.store.base import Store
-from collector.store.duckdb import open_store
+from collector.store.stores import open_store
 from devices import region as regions
 from devices.problems import Problem, Problems
 from devices.topics import FILTERS
@@ -92,7 +92,7 @@ class App:
         self.state = State(data / "state.db")
         self.versions = Versions(self.state, files, str(config.region.dir))
         self.table = SeriesTable()
-        self.store: Store = open_store(config.store.url, data, self.table, config.store.memory)
+        self.store: Store = open_store(config.store, data, self.table)
         self.snapshots = Snapshots(data / "snapshots")
         self.decoder = Decoder(self.table, lambda: self.versions.inventory, config.limits.unclaimed_series)
         reserve = Reserve(data / "reserve", config.data.reserve)

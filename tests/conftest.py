@@ -11,8 +11,48 @@ import pytest
 from collector.broker import Mosquitto, find_mosquitto
 from collector.broker import free_port as any_free_port
 from simulators.regions import write_region
+from tests.servers import NO_INFLUX, InfluxDB, VictoriaMetrics, influx_2
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not tried for want of a server must not look like a pass."""
+    skipped = sum(NO_INFLUX in str(report.longrepr) for report in terminalreporter.getreports("skipped"))
+    if skipped:
+        terminalreporter.section("INFLUXDB 2 WAS NOT TESTED", sep="!", red=True)
+        terminalreporter.line(
+            f"{skipped} tests did not run: put an influxd 2.x on the PATH, or name a server in"
+            " NAGARI_TEST_INFLUX_URL (influx://host:8086/org/any) with NAGARI_TEST_INFLUX_TOKEN."
+        )
+
+
+@pytest.fixture(scope="session")
+def one_victoria(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VictoriaMetrics]:
+    """A VictoriaMetrics for all tests of a session."""
+    server = VictoriaMetrics(tmp_path_factory.mktemp("victoria"), any_free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def victoria(tmp_path: Path) -> Iterator[VictoriaMetrics]:
+    """A VictoriaMetrics of the test's own; `kill()`, `stop()`, `start()` at will."""
+    server = VictoriaMetrics(tmp_path / "victoria", any_free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def one_influx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxDB]:
+    """An InfluxDB 2 for all tests of a session, where there is one."""
+    if not influx_2():
+        pytest.skip(NO_INFLUX)
+    server = InfluxDB(tmp_path_factory.mktemp("influx"), any_free_port())
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from collector.core import storeurl
 from devices.duration import Seconds, seconds
 from devices.problems import Problem, Problems
 
@@ -126,8 +127,21 @@ class Journal(_Section):
 class StoreConfig(_Section):
     """The time-series store."""
 
-    url: str = Field("duckdb:", pattern=r"^duckdb:")
+    url: str = "duckdb:"
     memory: Size = size("128MB")  # DuckDB's own limit, most of it cache
+    token_file: Path | None = None
+    ca: Path | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        storeurl.parse(value)
+        return value
+
+    @property
+    def place(self) -> storeurl.StoreUrl:
+        """What the url says."""
+        return storeurl.parse(self.url)
 
 
 class Limits(_Section):

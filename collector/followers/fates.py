@@ -46,11 +46,14 @@ class Fates:
             ledger.messages += messages
 
 
-def judge(batch: Batch, found: Decoded, dated: Dated, find: Find) -> Fates:
-    """The batch's fates. `find` is asked about the rows that may be known already, if there are any."""
+def judge(batch: Batch, found: Decoded, dated: Dated, find: Find, tolerance: float = 0.0) -> Fates:
+    """The batch's fates. `find` is asked about the rows that may be known already, if there are any.
+
+    Its values may be off by that part of them, and still be those that were stored.
+    """
     new, conflicts = dated.newer, 0
     if not new.all():
-        new, conflicts = _first_journaled(dated, find)
+        new, conflicts = _first_journaled(dated, find, tolerance)
     kept = np.zeros(len(found), np.bool_)
     kept[dated.message[new]] = True
     kept[[message for message, _ in found.states]] = True
@@ -61,13 +64,13 @@ def judge(batch: Batch, found: Decoded, dated: Dated, find: Find) -> Fates:
     return Fates(new, stored, len(found) - stored - len(rejects), conflicts, rejects, found.qos0)
 
 
-def _first_journaled(dated: Dated, find: Find) -> tuple[Bools, int]:
+def _first_journaled(dated: Dated, find: Find, tolerance: float) -> tuple[Bools, int]:
     """Which rows are new, where some may be known (the first journaled wins); how many known ones differ."""
     rows, new = dated.readings, dated.newer.copy()
     asked = np.flatnonzero(~new)
     there, values = find(rows.series[asked], rows.time[asked])
     new[asked] = ~there
-    conflicts = int(np.count_nonzero(there & (values != rows.value[asked])))
+    conflicts = int(np.count_nonzero(there & ~_alike(values, rows.value[asked], tolerance)))
     seen: dict[tuple[int, int], float] = {}
     touched = np.isin(rows.series, rows.series[asked])
     for row in np.flatnonzero(touched & new).tolist():
@@ -79,6 +82,12 @@ def _first_journaled(dated: Dated, find: Find) -> tuple[Bools, int]:
         else:
             seen[key] = value
     return new, conflicts
+
+
+def _alike(stored: F64, given: F64, tolerance: float) -> Bools:
+    with np.errstate(over="ignore"):
+        near: Bools = np.abs(stored - given) <= tolerance * np.abs(given)
+    return near
 
 
 def _reject(batch: Batch, found: Decoded, message: int, reason: str) -> Reject:

@@ -54,6 +54,11 @@ class Lasts:
         self._grow()
         self.time[series], self.value[series], self.received[series] = time, value, time
 
+    def times(self) -> I64:
+        """By series its newest time (ns), NEVER for none: one for each series of the table at least."""
+        self._grow()
+        return self.time
+
     def at(self, site: str | None = None) -> list[Last]:
         """The newest values at a site, or everywhere."""
         table = self._table

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -15,8 +13,10 @@ from collector.core.bundle import BundleError, unpack
 from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import Part, apart, numbers, roster, together
+from collector.followers.coarse import coarse
 from collector.followers.fates import judge
 from collector.followers.lasts import Lasts
+from collector.followers.patience import Patience, StoppedError
 from collector.followers.saving import Saver
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
@@ -30,20 +30,16 @@ ROWS = 60_000
 """A commit is due at this many rows,"""
 AGE = 0.25
 """or after this many seconds."""
+TEND = 2.0
+"""Seconds after the last commit, and from then on: so often the store may look after itself."""
 SNAPSHOT_MESSAGES = 500_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
-PATIENCE_FIRST, PATIENCE_MOST = 0.2, 5.0
 _FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
-T = TypeVar("T")
-
-
-class _StoppedError(Exception):
-    """Stopped while waiting for the store."""
 
 
 class Storing:
-    """Runs in a thread of its own. `ledger` is what is committed; `status` says what holds it up."""
+    """Runs in a thread of its own. `ledger` is what is committed."""
 
     def __init__(
         self,
@@ -65,14 +61,15 @@ class Storing:
         self._rows: list[Readings] = []
         self._rejects: list[Reject] = []
         self._pending = 0
-        self._since = 0.0
+        self._since = self._tended = 0.0
         self._strange: Bools = np.empty(0, np.bool_)
         self._strange_count = 0
         self.lasts = Lasts(table)
         self._dating = Dating(table)
         self.ledger = Ledger()
         self._next = Ledger()
-        self.status = "ok"
+        self._remembered = True
+        self._patience = Patience(self._stop, lambda: journal.full)
         self.failed: str | None = None
         self.stamp = 0  # of the last record taken in, epoch ns
         self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
@@ -82,6 +79,11 @@ class Storing:
         """What is before this is in the store."""
         return self.ledger.cursor
 
+    @property
+    def status(self) -> str:
+        """`ok`, or what holds it up."""
+        return self._patience.status
+
     def recover(self) -> None:
         """Take up where the store's ledger says; a store without one is filled anew from the journal."""
         ledger = self._store.ledger()
@@ -90,7 +92,7 @@ class Storing:
             self.ledger = Ledger(cursor=0)
         else:
             self.ledger = ledger
-            self._remember(ledger.cursor)
+            self._remembered = self._tried_to_remember(ledger.cursor)
         self._next = replace(self.ledger)
         self._saver.begin(self.ledger.messages)
 
@@ -104,6 +106,17 @@ class Storing:
         self._stop.set()
         if self.thread.is_alive():
             self.thread.join()
+
+    def _tried_to_remember(self, cursor: int) -> bool:
+        """A store that is away must not hold up the start: then it is asked again once we follow."""
+        try:
+            self._remember(cursor)
+        except StoreError as error:
+            if error.permanent:
+                raise
+            self._patience.held_up(str(error))
+            return False
+        return True
 
     def _remember(self, cursor: int) -> None:
         """Load the newest snapshot at or before the cursor and read on from there, silently, up to it.
@@ -157,11 +170,13 @@ class Storing:
 
     def _run(self) -> None:
         try:
+            if not self._remembered:
+                self._patience.ask(lambda: self._remember(self.ledger.cursor))
             self._follow()
             self._flush()
             self._save()
             self._saver.finish()
-        except _StoppedError:
+        except StoppedError:
             log.warning(
                 "storing: stopped while the store refuses; it goes on from its cursor at the next start"
             )
@@ -175,6 +190,7 @@ class Storing:
             batch = self._journal.read(cursor)
             if batch is None:
                 self._flush_if_due()
+                self._tend_if_due()
                 self._journal.wait(cursor, 0.05 if self._pending else 0.5)
                 continue
             self._take(batch)
@@ -184,13 +200,14 @@ class Storing:
 
     def _take(self, batch: Batch) -> None:
         found = self._decoder.shared(batch)
-        dated = self._dating.date(batch, found)
+        exact = self._dating.date(batch, found)
+        dated = coarse(exact, self.lasts.times(), self._store.resolution)
         if not dated.newer.all():
             self._flush()  # so that the store is asked about all that came before
-        fates = judge(batch, found, dated, self._find)
+        fates = judge(batch, found, dated, self._find, self._store.tolerance)
         fates.count(self._next, batch, len(found))
         rows = self._flagged(dated.readings)
-        self.lasts.take(rows if dated.newer.all() else rows.take(dated.newer))
+        self.lasts.take(rows if exact.newer.all() else rows.take(exact.newer))
         new = rows if fates.new.all() else rows.take(fates.new)
         if len(batch):
             self.stamp = int(batch.stamps[-1])
@@ -224,14 +241,20 @@ class Storing:
         elif self._next.cursor != self.ledger.cursor and not self._pending and age >= 2.0:
             self._flush()  # control records alone have moved the cursor
 
+    def _tend_if_due(self) -> None:
+        if time.monotonic() - self._tended >= TEND:
+            self._patience.ask(self._store.tend)
+            self._tended = time.monotonic()
+
     def _flush(self) -> None:
         """Commit what was taken in."""
         if self._next.cursor == self.ledger.cursor:
             return
         rows = Readings.concat(self._rows)
-        self._patiently(lambda: self._store.commit(rows, self._rejects, self._next))
+        self._next = self._patience.ask(lambda: self._store.commit(rows, self._rejects, self._next))
         self.ledger = replace(self._next)
-        self._rows, self._rejects, self._pending, self._since = [], [], 0, time.monotonic()
+        self._rows, self._rejects, self._pending = [], [], 0
+        self._since = self._tended = time.monotonic()
 
     def _save_if_due(self) -> None:
         """Only between batches, when all that was dated is committed: a snapshot must not be ahead of it."""
@@ -242,37 +265,7 @@ class Storing:
             self._save()
 
     def _find(self, series: I32, times: I64) -> tuple[Bools, F64]:
-        return self._patiently(lambda: self._store.find(series, times))
-
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """While the store refuses, wait and ask again: the journal holds what comes meanwhile."""
-        patience = PATIENCE_FIRST
-        while True:
-            why = "the disk is full"
-            if not self._journal.full:
-                try:
-                    answer = ask()
-                except StoreError as error:
-                    if error.permanent:
-                        raise
-                    why = str(error)
-                else:
-                    self._going_on()
-                    return answer
-            self._held_up(why)
-            if self._stop.wait(patience):
-                raise _StoppedError
-            patience = min(2 * patience, PATIENCE_MOST)
-
-    def _held_up(self, why: str) -> None:
-        if self.status == "ok":
-            log.error("storing: %s; it is tried again until it works", why)
-        self.status = why
-
-    def _going_on(self) -> None:
-        if self.status != "ok":
-            log.warning("storing: goes on")
-        self.status = "ok"
+        return self._patience.ask(lambda: self._store.find(series, times))
 
     def _save(self) -> None:
         self._saver.save(self.ledger.cursor, _FORM, self._state(), self.ledger.messages)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey
 
 Aggregate = Literal["mean", "min", "max", "last", "count"]
+KEPT_REJECTS = 10_000
+PRUNED_AT = KEPT_REJECTS + 1_000
+"""Pruning waits for so many, so that it is rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,14 @@ class Ledger:
     qos0: int = 0  # of the messages, those that came with QoS 0: without promise
 
 
+COUNTS = tuple(field.name for field in fields(Ledger))
+
+
+def plain(text: str) -> str:
+    """The text as any store can take it: half a surrogate pair must not stop one."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class StoreError(Exception):
     """The store could not do what was asked. `permanent`: the same again will fail again (its file is bad).
 
@@ -58,13 +69,31 @@ class Store(Protocol):
 
     `new` rows only: the caller has asked `find` about every row that could be known already, so that the
     first journaled wins. What `commit` returned from survives SIGKILL.
+
+    Times are kept to `resolution` (ns): the caller gives multiples of it. Values come back within a part of
+    `tolerance` of what was given: 0 where they come back to the bit.
     """
+
+    @property
+    def resolution(self) -> int:
+        """The finest step of time that it keeps, ns."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far a value that comes back may be off, as a part of it."""
 
     def ledger(self) -> Ledger | None:
         """What was last committed; None for a store that has never been written, or was set aside as bad."""
 
-    def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> None:
-        """Write the rows, the rejects and the ledger: all or nothing, durable on return."""
+    def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> Ledger:
+        """Write the rows, the rejects and the ledger: all or nothing, durable on return.
+
+        Gives the ledger as it stands then, to go on from: the one given, unless the store had to refuse rows
+        for good (a server may), which moves their messages from stored to quarantined.
+        """
+
+    def tend(self) -> None:
+        """While nothing is to be committed, now and then: see that what was committed is still kept."""
 
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""

@@ -14,12 +14,10 @@ import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable, grown
 from collector.store import opening, tables
-from collector.store.base import Aggregate, Ledger, Reject, StoreError
+from collector.store.base import COUNTS, KEPT_REJECTS, PRUNED_AT, Aggregate, Ledger, Reject, StoreError
 from collector.store.tables import named, reject_columns, scalar, series_columns, series_numbers
 from devices.problems import Problems
 
-KEPT_REJECTS = 10_000
-_SLACK = 1_000  # pruning waits for this many more, so that it is rare
 _HOUR = 3_600 * 10**9
 _LOOK_BACK = (_HOUR, 24 * _HOUR, 168 * _HOUR)  # most series' last is near the end: do not read the whole past
 
@@ -49,6 +47,8 @@ class DuckStore:
     Every method raises StoreError when DuckDB does not do its part.
     """
 
+    resolution, tolerance = 1, 0.0
+
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
         self._file, self._table, self._memory = file, table, memory
         self._writer = threading.RLock()
@@ -68,20 +68,22 @@ class DuckStore:
                 pass
         return None if self._ledger is None else replace(self._ledger)
 
-    def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> None:
-        """Write the rows, the rejects and the ledger: all or nothing, durable on return.
+    def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> Ledger:
+        """Write the rows, the rejects and the ledger: all or nothing, durable on return. Gives that ledger.
 
         After a StoreError the same commit may be given again: if it did reach the disk, it is not doubled.
         """
         with self._writing() as con:
-            if self._ledger and self._tried == self._ledger.cursor == ledger.cursor:
-                self._tried = None  # it had reached the disk after all
-                return
-            fresh = self._fresh(new.series)
-            self._doubt, self._tried = True, ledger.cursor
-            self._write(con, new, rejects, ledger, fresh)
-            self._doubt, self._tried = False, None
-            self._ledger = replace(ledger)
+            if not (self._ledger and self._tried == self._ledger.cursor == ledger.cursor):
+                fresh = self._fresh(new.series)
+                self._doubt, self._tried = True, ledger.cursor
+                self._write(con, new, rejects, ledger, fresh)
+                self._doubt, self._ledger = False, replace(ledger)
+            self._tried = None  # else it had reached the disk after all
+        return replace(ledger)
+
+    def tend(self) -> None:
+        """Nothing: what is committed is kept."""
 
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""
@@ -184,13 +186,13 @@ class DuckStore:
     def _refuse(self, con: duckdb.DuckDBPyConnection, rejects: list[Reject]) -> int:
         con.execute("insert into rejects select * from refused")
         count = self._rejects + len(rejects)
-        if count <= KEPT_REJECTS + _SLACK:
+        if count <= PRUNED_AT:
             return count
         con.execute(tables.PRUNE, [KEPT_REJECTS])
         return KEPT_REJECTS
 
     def _put(self, con: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-        row = [getattr(ledger, name) for name in tables.COUNTS]
+        row = [getattr(ledger, name) for name in COUNTS]
         con.execute(tables.FIRST_LEDGER if self._ledger is None else tables.NEXT_LEDGER, row)
 
     def _lasts(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[I32, I64, F64]]:
@@ -289,7 +291,7 @@ class DuckStore:
 
 
 def _ledger(row: tuple[Any, ...]) -> Ledger:
-    return Ledger(**dict(zip(tables.COUNTS, row, strict=True)))
+    return Ledger(**dict(zip(COUNTS, row, strict=True)))
 
 
 def _found(con: duckdb.DuckDBPyConnection, rows: I64, ids: I32, time: I64) -> dict[str, Any]:

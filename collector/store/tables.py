@@ -10,12 +10,9 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import I32, SeriesTable
-from collector.store.base import Aggregate, Reject
+from collector.store.base import Aggregate, Reject, plain
 
 SCHEMA = 1
-COUNTS = (
-    "cursor", "messages", "stored", "duplicate", "quarantined", "dropped", "values", "conflicts", "qos0",
-)  # fmt: skip
 
 CREATE = """
 begin;
@@ -106,8 +103,8 @@ def reject_columns(rejects: list[Reject]) -> dict[str, Any]:
     return {
         "offset": np.array([r.offset for r in rejects], np.int64),
         "received": np.array([r.received for r in rejects], np.int64),
-        "topic": _objects([_text(r.topic) for r in rejects]),
-        "reason": _objects([_text(r.reason) for r in rejects]),
+        "topic": _objects([plain(r.topic) for r in rejects]),
+        "reason": _objects([plain(r.reason) for r in rejects]),
         "head": _objects([r.head for r in rejects]),
         "size": np.array([r.size for r in rejects], np.int64),
     }
@@ -134,7 +131,3 @@ def _objects(items: list[Any]) -> Any:
     column = np.empty(len(items), object)
     column[:] = items
     return column
-
-
-def _text(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()  # half a surrogate pair must not stop the store

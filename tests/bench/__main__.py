@@ -10,7 +10,7 @@ from pathlib import Path
 
 BENCHES = (
     "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "day", "series",
-    "villages",
+    "villages", "servers",
 )  # fmt: skip
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
@@ -27,6 +27,9 @@ GOALS = {
     "kill.transitions_doubled": "0",
     "kill.worst_recovery_s": "< 10",
     "store.chart_day_raw_ms": "<= 100",
+    "servers.victoria_msg_s": ">= 20,000",
+    "servers.victoria_lost": "0",
+    "servers.victoria_catch_up_ratio": ">= 5",
     "series.ratio": ">= 0.7",
     "series.most_mb": "<= 1500",
     "villages.lost": "0",

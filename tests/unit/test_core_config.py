@@ -66,7 +66,11 @@ WRONG = {
     "[mqtt]\nclient_id = 'a b'": ("mqtt.client_id", "match pattern", "got"),
     "[http]\nlisten = 'localhost'": ("http.listen", "match pattern", "got"),
     "[http]\nlisten = '127.0.0.1:70000'": ("http.listen", "no port", "127.0.0.1:8080"),
-    "[store]\nurl = 'influx://h/o/b'": ("store.url", "match pattern", "got"),
+    "[store]\nurl = 'influx://h/o'": ("store.url", "names no organisation and bucket", "/org/bucket"),
+    "[store]\nurl = 'influx://h:x/o/b'": ("store.url", "Port could not be cast", "got"),
+    "[store]\nurl = 'victoria://'": ("store.url", "is no victoria server", "victoria://127.0.0.1:8428"),
+    "[store]\nurl = 'influx://a:b@h/o/b'": ("store.url", "a password does not belong", "token_file"),
+    "[store]\nurl = 'postgres://h/o'": ("store.url", "no store this version knows", "victoria://"),
     "data = 5": ("data", "dictionary", "got"),
     "[[notify.webhook]]\nname = 'a'\nurl = 'https://x'\nsecrt = 'y'": (
         "notify.webhook.0.secrt",

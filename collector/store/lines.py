@@ -1,0 +1,40 @@
+"""Readings as finished line protocol: integer nanoseconds, values always floats.
+
+    rx_dbm,device=ont-1305012001,site=1305012001 value=-21.5,quality=1.0 1764000000123000000
+
+The measurement is the metric; the tags are site and device; the quality flags go along where there are any.
+Ids hold nothing that the protocol would read as its own (see devices.topics), so nothing is escaped: what is
+no id is refused, since a backslash before a comma has forged a label in a real server.
+"""
+
+from __future__ import annotations
+
+import re
+
+from collector.core.readings import SeriesKey
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
+FIELD, QUALITY = "value", "quality"
+
+
+def speakable(key: SeriesKey) -> bool:
+    """Whether a series' ids are ids: only then its name may stand in a line or in a query."""
+    return bool(_ID.fullmatch(key.site) and _ID.fullmatch(key.device) and _METRIC.fullmatch(key.metric))
+
+
+def head(key: SeriesKey) -> str:
+    """A series' lines up to the value. Raises ValueError for ids that are none."""
+    if not speakable(key):
+        raise ValueError(f"{key} is no series: ids are letters, digits, _ and -")
+    return f"{key.metric},device={key.device},site={key.site} {FIELD}="
+
+
+def lines(heads: list[str], time: list[int], value: list[float], quality: list[int]) -> list[str]:
+    """A line for each reading; columns of equal length, time in epoch ns. Values by their shortest digits."""
+    if not any(quality):
+        return [f"{head}{v!r} {t}" for head, t, v in zip(heads, time, value, strict=True)]
+    return [
+        f"{head}{v!r},{QUALITY}={q}.0 {t}" if q else f"{head}{v!r} {t}"
+        for head, t, v, q in zip(heads, time, value, quality, strict=True)
+    ]
