@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 BENCHES = (
-    "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "day", "series",
-    "villages", "servers",
+    "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "load", "day",
+    "series", "villages", "servers",
 )  # fmt: skip
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
@@ -22,6 +22,7 @@ GOALS = {
     "demo.pss_mb": "<= 500",
     "regency.live_cpu_pct": "<= 10",
     "regency.virtual_x_real": ">= 100",
+    "load.alone_msg_s": ">= 50,000",
     "kill.missing_acknowledged": "0",
     "kill.transitions_missing": "0",
     "kill.transitions_doubled": "0",
