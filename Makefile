@@ -25,10 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 run: setup ## the demo on this machine: broker, agent, collector, page
 	$(BIN)/nagari demo
 
-# What has deadlines to keep has the machine to itself.
 test: setup servers ## the whole suite, against a real broker and browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract
-	$(BIN)/pytest tests/acceptance tests/browser
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: setup ## style, types, floors
 	$(BIN)/ruff check .
