@@ -15,7 +15,7 @@ from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
 from collector.api.inventory import known_site
 from collector.core.readings import SeriesKey
-from collector.store.base import Aggregate
+from collector.store.base import Aggregate, Points
 from devices.catalogue import KINDS
 from devices.region import Region
 
@@ -58,14 +58,12 @@ async def series(
     if len(points) > MOST_POINTS:
         raise _too_many(begin, end)
     unit = _unit(ctx.collector.region(), key)
-    body = {"points": [(t // _MS, v) for t, v in points], "tier": "raw", "unit": unit}
+    body = {"points": [(t // _MS, v) for t, v in points], "tier": points.tier, "unit": unit}
     # Straight to JSON: validating thousands of pairs that we made ourselves would double the answer's time.
     return Response(json.dumps(body, separators=(",", ":")), media_type="application/json")
 
 
-def _points(
-    ctx: Context, key: SeriesKey, begin: int, end: int, step: int | None, agg: Aggregate
-) -> list[tuple[int, float]]:
+def _points(ctx: Context, key: SeriesKey, begin: int, end: int, step: int | None, agg: Aggregate) -> Points:
     width = step * _MS if step else None
     return ctx.collector.store.points(key, begin * _MS, end * _MS, width, agg, MOST_POINTS + 1)
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal, Protocol
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey
 
 Aggregate = Literal["mean", "min", "max", "last", "count"]
+Tier = Literal["raw", "minute", "hour"]
 KEPT_REJECTS = 10_000
 PRUNED_AT = KEPT_REJECTS + 1_000
 """Pruning waits for so many, so that it is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class TierUsage:
+    """What is kept of a tier: `oldest` and `newest` are epoch ns, None where it has no rows."""
+
+    tier: Tier
+    rows: int
+    bytes: int
+    oldest: int | None
+    newest: int | None
+
+
+class Points(list[tuple[int, float]]):
+    """Points (epoch ns, value) and the coarsest tier that they were taken from."""
+
+    def __init__(self, points: Iterable[tuple[int, float]] = (), tier: Tier = "raw") -> None:
+        super().__init__(points)
+        self.tier = tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +125,39 @@ class Store(Protocol):
 
     def points(
         self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
-    ) -> list[tuple[int, float]]:
+    ) -> Points:
         """One series, start <= t < end (epoch ns), oldest first, at most `limit` points.
 
         Without `step` the raw readings; with it (ns) one point per non-empty bucket, stamped with the
-        bucket's start; buckets begin at multiples of `step` since the epoch.
+        bucket's start; buckets begin at multiples of `step` since the epoch. Where raw readings were shed,
+        roll-ups stand for them, each dated by its own bucket's start: the points' `tier` says so.
+        """
+
+    def scan(self, start: int, end: int) -> Iterator[Readings]:
+        """All raw readings with start <= time < end (epoch ns) in bounded pieces.
+
+        In order of time from piece to piece.
+        """
+
+    def snapshot(self, folder: Path) -> None:
+        """A copy of all that is committed, made into the empty `folder` while the collector runs and commits.
+
+        Opening it gives a store with that ledger. Immutable files may be hard links.
+        """
+
+    def usage(self) -> list[TierUsage]:
+        """What is kept, by tier; for a server that does not say, an empty list."""
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Delete whole partitions of the tier that end at or before `before` (epoch ns).
+
+        Gives the bytes freed.
+        """
+
+    def tidy(self, now: int) -> None:
+        """Put in order what is due at `now` (epoch ns), such as days that are over. It may take minutes.
+
+        For a thread of its own; commits and questions go on meanwhile.
         """
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:

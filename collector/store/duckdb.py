@@ -1,11 +1,14 @@
-"""The embedded time-series store: one DuckDB file, one writer, readings and ledger in one transaction."""
+"""The embedded time-series store: one DuckDB file, one writer, readings and ledger in one transaction.
+
+Its hot rows are in a table a UTC day. A day that is over becomes immutable parts, a file each, in `parts/`.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,13 +16,24 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable, grown
-from collector.store import opening, tables
-from collector.store.base import COUNTS, KEPT_REJECTS, PRUNED_AT, Aggregate, Ledger, Reject, StoreError
+from collector.store import asking, closing, copying, manifest, rollups, tables
+from collector.store.base import (
+    COUNTS,
+    KEPT_REJECTS,
+    PRUNED_AT,
+    Aggregate,
+    Ledger,
+    Points,
+    Reject,
+    StoreError,
+    Tier,
+    TierUsage,
+)
+from collector.store.database import Database
 from collector.store.tables import named, reject_columns, scalar, series_columns, series_numbers
+from collector.store.tiers import ALWAYS, DAY, SPAN, TIERS, plan
+from collector.store.view import Hot, Part, View
 from devices.problems import Problems
-
-_HOUR = 3_600 * 10**9
-_LOOK_BACK = (_HOUR, 24 * _HOUR, 168 * _HOUR)  # most series' last is near the end: do not read the whole past
 
 
 def open_store(url: str, folder: Path, table: SeriesTable, memory: int) -> DuckStore:
@@ -40,32 +54,26 @@ def open_store(url: str, folder: Path, table: SeriesTable, memory: int) -> DuckS
     return DuckStore(folder / (name or "readings.duckdb"), table, memory)
 
 
-class DuckStore:
-    """A `Store` in one DuckDB file. `set_aside` has a sentence for each damaged file that was put by.
+class DuckStore(Database):
+    """A `Store` in a DuckDB file and a folder of closed days beside it.
 
-    commit, find, lasts and ledger are the writer's; points and rejects may run in other threads meanwhile.
+    commit, find, lasts and ledger are the writer's; all else may run in other threads meanwhile.
     Every method raises StoreError when DuckDB does not do its part.
     """
 
     resolution, tolerance = 1, 0.0
 
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
-        self._file, self._table, self._memory = file, table, memory
-        self._writer = threading.RLock()
-        self._turn = threading.Condition()  # guards _con and _readers
-        self._readers = 0
-        self._broken = False  # DuckDB refuses everything until it is opened anew
-        self._doubt = False  # the last commit failed, and may have reached the disk all the same
-        self._tried: int | None = None  # that commit's cursor
+        self._table = table
+        self._tried: int | None = None  # the cursor of a commit in doubt
         self._ledger: Ledger | None = None
-        self._con: duckdb.DuckDBPyConnection | None
-        self._con, self.set_aside = opening.open_or_set_aside(file, memory, self._load)
+        self._sealed: set[Hot] = set()  # tables that are being closed: no row comes to them any more
+        self._leftover: list[tuple[int, Part]] = []  # old generations, and the view's version without them
+        super().__init__(file, memory)
 
     def ledger(self) -> Ledger | None:
         """What was last committed; None for a store that has never been written, or was set aside."""
-        if self._doubt:
-            with self._writing():
-                pass
+        self._settle()
         return None if self._ledger is None else replace(self._ledger)
 
     def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> Ledger:
@@ -88,53 +96,185 @@ class DuckStore:
     def find(self, series: I32, time: I64) -> tuple[Bools, F64]:
         """For each (series, time): is it there, and its value (NaN where it is not)."""
         there, value = np.zeros(len(series), np.bool_), np.full(len(series), np.nan)
-        with self._writing() as con:
-            ids = self._ids(series)
-            asked = np.flatnonzero(ids >= 0)
-            if len(asked):
-                found = _found(con, asked, ids[asked], time[asked])
-                there[found["row"]] = True
-                value[found["row"]] = found["value"]
+        self._settle()
+        ids = self._ids(series)
+        rows = np.flatnonzero(ids >= 0)
+        if len(rows):
+            days = asking.days_of(time[rows])
+            found = self._ask(
+                lambda view: asking.raw_parts(view, days),
+                lambda con, view: list(asking.find(con, view, rows, ids[rows], time[rows])),
+                suspicious=True,
+            )
+            for each in found:
+                there[each["row"]] = True
+                value[each["row"]] = each["value"]
         return there, value
 
     def lasts(self) -> tuple[I32, I64, F64]:
         """Of every series its newest time and the value there: (series, epoch ns, value)."""
-        with self._writing() as con:
-            parts = list(self._lasts(con))
-        ids, time, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-        known = np.flatnonzero(self._map >= 0)
-        order = known[np.argsort(self._map[known])]
-        return order[np.searchsorted(self._map[order], ids)].astype(np.int32), time, value
+        self._settle()
+        known = self._map[self._map >= 0]
+        with self._reading(suspicious=True) as (con, view):
+            ids, time, value = asking.lasts(con, view, known)
+        return self._numbers()[ids], time, value
 
     def points(
         self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
-    ) -> list[tuple[int, float]]:
+    ) -> Points:
         """One series, start <= t < end (epoch ns), raw or one point per non-empty bucket; see Store."""
         number = self._table.find(key)
         series = -1 if number is None or number >= len(self._map) else int(self._map[number])
         if series < 0:
-            return []
-        with self._reading() as con:
-            if step is None:
-                found = con.execute(tables.RAW, [series, start, end, limit]).fetchnumpy()
-                return list(zip(found["time"].tolist(), found["value"].tolist(), strict=True))
-            asked = {"series": series, "start": start, "end": end, "step": step, "limit": limit}
-            found = con.execute(tables.BUCKETS[agg], asked).fetchnumpy()
-            return list(zip(found["time"].tolist(), found["value"].tolist(), strict=True))
+            return Points()
+
+        def needed(view: View) -> list[Part]:
+            segments = plan(start, end, step, view.floors)
+            return [part for segment in segments for part in view.parts_in(*segment)]
+
+        def answer(con: duckdb.DuckDBPyConnection, view: View) -> Points:
+            segments = plan(start, end, step, view.floors)
+            tier: Tier = max((segment.tier for segment in segments), key=TIERS.index, default="raw")
+            query = rollups.points(view, segments, series, step, agg, limit)
+            if not query:
+                return Points((), tier)
+            times, values = con.execute(query).fetchnumpy().values()
+            return Points(zip(times.tolist(), values.tolist(), strict=True), tier)
+
+        return self._ask(needed, answer)
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""
         asked = [2**63 - 1 if before is None else before, limit]
-        with self._reading() as con:
+        with self._reading() as (con, _):
             rows = con.execute(tables.REJECTS, asked)
             return [Reject(*row) for row in rows.fetchall()]
 
+    def scan(self, start: int, end: int) -> Iterator[Readings]:
+        """All raw readings with start <= time < end (epoch ns), in pieces; see Store."""
+        days = sorted({*self._view.hot, *(day for tier, day in self._view.parts if tier == "raw")})
+        for day in days:
+            low, high = max(day * DAY, start), min((day + 1) * DAY, end)
+            if low >= high:
+                continue
+            with self._reading() as (con, view), self._shelf.held(view.parts_in("raw", low, high)):
+                for found in asking.pieces(con, view, low, high):
+                    yield Readings(**{**found, "series": self._numbers()[found["series"]]})
+
+    def usage(self) -> list[TierUsage]:
+        """What is kept, by tier; the main file counts as raw."""
+        with self._reading() as (con, view):
+            return asking.usage(con, view, self._file.stat().st_size)
+
+    def snapshot(self, folder: Path) -> None:
+        """A copy of all that is committed, made into the empty `folder`; closed days are hard links."""
+        with self._closing, self._reading() as (con, view):
+            copying.copy(con, self._shelf, view, self._file, folder)
+
+    def tidy(self, now: int) -> None:
+        """Close the days that are due at `now` (epoch ns): commits and questions go on meanwhile."""
+        while not self._leaving.is_set():
+            with self._closing, self._telling(), self._borrowed(pinned=False) as (con, view):
+                self._sweep(con)
+                day = closing.due(con, view, now)
+                if day is None:
+                    return
+                self._close_day(con, day)
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Delete whole partitions of the tier that end at or before `before`; gives the bytes freed."""
+        with self._closing, self._telling(), self._borrowed(pinned=False) as (con, view):
+            gone = [
+                part
+                for (kind, number), part in view.parts.items()
+                if kind == tier and (number + 1) * SPAN[tier] <= before
+            ]
+            if not gone:
+                return 0
+            floor = max(view.floors.get(tier, ALWAYS), *((part.number + 1) * SPAN[tier] for part in gone))
+            con.begin()
+            for part in gone:
+                manifest.drop(con, part)
+            manifest.shed(con, tier, floor)
+            self._publish(
+                con,
+                lambda view: replace(
+                    manifest.without(view, [], gone, []), floors={**view.floors, tier: floor}
+                ),
+            )
+            self._leave(gone)
+            self._sweep(con)
+        return sum(part.bytes for part in gone)
+
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""
+        self._leaving.set()
         with self._writer:
             self._shut()
 
+    def _close_day(self, con: duckdb.DuckDBPyConnection, day: int) -> None:
+        with self._writer:  # no commit is in the middle of writing to them
+            hot = list(self._view.hot.get(day, ()))
+            self._sealed.update(hot)
+        try:
+            view = self._view
+            new = closing.build(con, self._shelf, view, day, hot, self._leaving.is_set)
+            old = [part for each in new if (part := view.parts.get((each.tier, each.number)))]
+            con.begin()
+            for part in new:
+                manifest.put(con, part)
+            for table in hot:
+                manifest.renew(con, table)
+                con.execute(f"drop table {table.name}")
+            self._publish(con, lambda view: manifest.without(view, hot, old, new))
+        finally:
+            self._sealed.difference_update(hot)
+        self._leave(old)
+        self._sweep(con)
+
+    def _leave(self, parts: list[Part]) -> None:
+        self._leftover += [(self._view.version, part) for part in parts]
+
+    def _sweep(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Delete old generations that nobody looks at, once the main file itself (not its log) says so."""
+        with self._turn:
+            oldest = min(self._looking, default=self._view.version)
+        free = [part for version, part in self._leftover if version <= oldest]
+        if not free:
+            return
+        with self._writer:
+            try:
+                con.execute("checkpoint")
+            except duckdb.TransactionException:  # a long question is under way: another time
+                return
+        for part in free:
+            self._shelf.remove(part)
+        self._leftover = [(version, part) for version, part in self._leftover if part not in free]
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except closing.AbandonedError:
+            return
+        except (duckdb.Error, OSError) as error:
+            raise StoreError(f"{self._file}: {str(error).splitlines()[0]}", permanent=False) from error
+
+    def _settle(self) -> None:
+        """After a commit that failed: see what reached the disk."""
+        if self._doubt or self._broken:
+            with self._writing():
+                pass
+
+    def _numbers(self) -> I32:
+        """This process's number of each of the store's series."""
+        known = np.flatnonzero(self._map >= 0).astype(np.int32)
+        number = np.zeros(int(self._map.max(initial=-1)) + 1, np.int32)
+        number[self._map[known]] = known
+        return number
+
     def _load(self, con: duckdb.DuckDBPyConnection) -> None:
+        super()._load(con)
         ids, numbers = series_numbers(con, self._table)
         self._next = int(ids.max(initial=-1)) + 1
         self._map: I32 = np.full(len(self._table), -1, np.int32)  # this process's numbers -> the store's ids
@@ -142,6 +282,8 @@ class DuckStore:
         ledgers = con.execute(tables.LEDGER).fetchall()
         self._ledger = _ledger(ledgers[0]) if ledgers else None
         self._rejects: int = scalar(con, "select count(*) from rejects")
+        made = [table.number for there in self._view.hot.values() for table in there]
+        self._count = count(max(made, default=0) + 1)  # the numbers of the tables to come
 
     def _ids(self, numbers: I32) -> I32:
         self._map = cast(I32, grown(self._map, len(self._table), -1))
@@ -175,19 +317,35 @@ class DuckStore:
             con.begin()
             if len(fresh):
                 con.execute("insert into series select * from named")
-            if len(new):
-                con.execute("insert into readings select * from rows")
+            made = self._insert(con, new.time) if len(new) else []
             kept = self._refuse(con, rejects) if rejects else self._rejects
             self._put(con, ledger)
-            con.commit()
+            if made:
+                self._publish(con, lambda view: manifest.having(view, made))
+            else:
+                con.commit()
         self._rejects = kept
         self._next += len(fresh)
 
+    def _insert(self, con: duckdb.DuckDBPyConnection, time: I64) -> list[Hot]:
+        """Each row into a table of its day; gives the tables that were made for it."""
+        made = []
+        days = np.unique(asking.days_of(time)).tolist()
+        for day in days:
+            there = [table for table in self._view.hot.get(day, ()) if table not in self._sealed]
+            table = there[-1] if there else Hot(day, next(self._count))
+            if not there:
+                con.execute(f"create table {table.name} ({tables.HOT})")
+                made.append(table)
+            inside = f" where time >= {day * DAY} and time < {(day + 1) * DAY}" if len(days) > 1 else ""
+            con.execute(f"insert into {table.name} select * from rows{inside}")
+        return made
+
     def _refuse(self, con: duckdb.DuckDBPyConnection, rejects: list[Reject]) -> int:
         con.execute("insert into rejects select * from refused")
-        count = self._rejects + len(rejects)
-        if count <= PRUNED_AT:
-            return count
+        there = self._rejects + len(rejects)
+        if there <= PRUNED_AT:
+            return there
         con.execute(tables.PRUNE, [KEPT_REJECTS])
         return KEPT_REJECTS
 
@@ -195,106 +353,6 @@ class DuckStore:
         row = [getattr(ledger, name) for name in COUNTS]
         con.execute(tables.FIRST_LEDGER if self._ledger is None else tables.NEXT_LEDGER, row)
 
-    def _lasts(self, con: duckdb.DuckDBPyConnection) -> Iterator[tuple[I32, I64, F64]]:
-        missing = self._map[self._map >= 0]
-        yield np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.float64)
-        newest = scalar(con, "select max(time) from readings")
-        if newest is None:
-            return
-        until = newest + 1
-        for since in [*(newest - span for span in _LOOK_BACK), -(2**63)]:
-            if not len(missing):
-                return
-            with named(con, "missing", {"series": missing}):
-                found = con.execute(tables.LASTS, [since, until]).fetchnumpy()
-            yield found["series"], found["time"], found["value"]
-            missing, until = np.setdiff1d(missing, found["series"]), since
-
-    @contextmanager
-    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._writer:
-            try:
-                con = self._whole()
-                if self._doubt:
-                    self._load(con)
-                    self._doubt = False
-                yield con
-            except duckdb.Error as error:
-                self._roll_back()
-                raise self._failed(error, suspicious=True) from error
-            except BaseException:
-                self._roll_back()
-                raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        try:
-            cursor = self._borrow()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
-                with self._turn:
-                    self._readers -= 1
-                    self._turn.notify_all()
-        except duckdb.Error as error:
-            raise self._failed(error, suspicious=False) from error
-
-    def _borrow(self) -> duckdb.DuckDBPyConnection:
-        with self._turn:
-            if self._con is None:
-                raise self._closed()
-            cursor = self._con.cursor()
-            self._readers += 1
-            return cursor
-
-    def _closed(self) -> StoreError:
-        return StoreError(f"{self._file} is closed, or just being opened anew", permanent=False)
-
-    def _roll_back(self) -> None:
-        if self._con is not None:
-            with suppress(duckdb.Error):  # there may be no transaction, or no DuckDB, left
-                self._con.rollback()
-
-    def _failed(self, error: duckdb.Error, *, suspicious: bool) -> StoreError:
-        if isinstance(error, duckdb.FatalException | duckdb.InternalException):
-            self._broken = True
-        bad = opening.is_bad(error)
-        if bad and suspicious:
-            with suppress(OSError):
-                opening.suspect(self._file).touch()
-        return StoreError(f"{self._file}: {str(error).splitlines()[0]}", permanent=bad)
-
-    def _whole(self) -> duckdb.DuckDBPyConnection:
-        if self._broken:
-            self._reopen()
-        if self._con is None:
-            raise self._closed()
-        return self._con
-
-    def _reopen(self) -> None:
-        self._shut()
-        try:
-            con = opening.connect(self._file, self._memory)
-        except Problems as problems:
-            raise StoreError(str(problems), permanent=False) from problems
-        with self._turn:
-            self._con, self._broken = con, False
-
-    def _shut(self) -> None:
-        """Close once the last query is through: DuckDB forgets a broken file only when nobody holds it."""
-        with self._turn:
-            con, self._con = self._con, None
-            self._turn.wait_for(lambda: self._readers == 0, timeout=30)
-        if con is not None:
-            con.close()
-
 
 def _ledger(row: tuple[Any, ...]) -> Ledger:
     return Ledger(**dict(zip(COUNTS, row, strict=True)))
-
-
-def _found(con: duckdb.DuckDBPyConnection, rows: I64, ids: I32, time: I64) -> dict[str, Any]:
-    bounds = [int(ids.min()), int(ids.max()), int(time.min()), int(time.max())]
-    with named(con, "asked", {"row": rows, "series": ids, "time": time}):
-        return con.execute(tables.FIND, bounds).fetchnumpy()

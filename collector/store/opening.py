@@ -103,6 +103,9 @@ def _prepare(con: duckdb.DuckDBPyConnection, file: Path) -> None:
     if version and version > tables.SCHEMA:
         what = f"was written by a newer collector (schema {version}, this one knows {tables.SCHEMA})"
         raise Problems.one(str(file), what, "install that version, or choose another data.dir")
+    if version == 1:
+        _log.info("%s: its readings are put into a table a day; this may take minutes", file)
+        tables.migrate(con)
 
 
 def _trust(
@@ -111,7 +114,7 @@ def _trust(
     try:
         check(con)
         if suspect(file).exists():
-            con.execute(tables.SCAN).fetchall()
+            tables.scan(con)
             suspect(file).unlink()
     except BaseException:
         con.close()
@@ -141,6 +144,11 @@ def _set_aside(file: Path, error: duckdb.Error) -> str:
     part = "its write-ahead log" if logs else "the file"
     mend = f"{part} was set aside as .bad-{stamp}, and the journal refills what is missing"
     return str(Problem(str(file), f"is damaged ({str(error).splitlines()[0]})", mend))
+
+
+def free_name(file: Path) -> Path:
+    """Where a file or folder is put aside now."""
+    return _free(file, time.strftime("%Y%m%dT%H%M%S"))
 
 
 def _free(file: Path, stamp: str) -> Path:

@@ -10,18 +10,24 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import I32, SeriesTable
-from collector.store.base import Aggregate, Reject, plain
+from collector.store.base import Reject, plain
 
-SCHEMA = 1
+SCHEMA = 2
 
-CREATE = """
+_PARTS = """
+create table parts (tier varchar not null, number bigint not null, generation bigint not null,
+                    rows bigint not null, readings bigint not null, bytes bigint not null,
+                    oldest bigint not null, newest bigint not null);
+create table floors (tier varchar not null, time bigint not null);
+create table newest (series integer not null, time bigint not null, value double not null);
+"""
+CREATE = f"""
 begin;
+{_PARTS}
 create table meta (version integer not null);
-insert into meta values (1);
+insert into meta values (2);
 create table series (id integer not null, site varchar not null, device varchar not null,
                      metric varchar not null);
-create table readings (series integer not null, time bigint not null, value double not null,
-                       quality utinyint not null, received bigint not null);
 create table rejects ("offset" bigint not null, received bigint not null, topic varchar not null,
                       reason varchar not null, head blob not null, size bigint not null);
 create table ledger (cursor bigint not null, messages bigint not null, stored bigint not null,
@@ -29,9 +35,17 @@ create table ledger (cursor bigint not null, messages bigint not null, stored bi
                      "values" bigint not null, conflicts bigint not null, qos0 bigint not null);
 commit;
 """
-# A hash of every column reads every block; a bare max() would be answered from statistics.
-SCAN = "select bit_xor(hash(series, time, value, quality, received)) from readings"
-
+HOT = """
+series integer not null, time bigint not null, value double not null, quality utinyint not null,
+received bigint not null
+"""
+HOT_TABLES = r"""
+select table_name from duckdb_tables()
+where database_name = current_database() and table_name like 'hot\_%' escape '\'
+"""
+DAY = 86_400 * 10**9
+_DAY = f"(time - ((time % {DAY}) + {DAY}) % {DAY}) // {DAY}"
+MIGRATED = f"begin; {_PARTS} {{moves}} drop table readings; update meta set version = {SCHEMA}; commit"
 LEDGER = """
 select cursor, messages, stored, duplicate, quarantined, dropped, "values", conflicts, qos0 from ledger
 """
@@ -46,36 +60,9 @@ delete from rejects where "offset" <
 """
 REJECTS = 'select * from rejects where "offset" < ? order by "offset" desc limit ?'
 
-RAW = "select time, value from readings where series = ? and time >= ? and time < ? order by time limit ?"
-_BUCKETS = """
-select time - ((time % $step) + $step) % $step as time, {agg} as value from readings
-where series = $series and readings.time >= $start and readings.time < $end
-group by 1 order by 1 limit $limit
-"""
-# The sum of large finite values may overflow where their mean does not: then it is taken at 2^-64 of scale.
-_MEAN = f"""
-case when isfinite(avg(value)) then avg(value) else avg(value * {2.0**-64!r}) * {2.0**64!r} end
-"""
-_AGGREGATES: dict[Aggregate, str] = {
-    "mean": _MEAN,
-    "min": "min(value)",
-    "max": "max(value)",
-    "last": "arg_max(value, readings.time)",
-    "count": "count(*)::double",
-}
-BUCKETS = {agg: _BUCKETS.format(agg=sql) for agg, sql in _AGGREGATES.items()}
-FIND = """
-select asked.row, readings.value from asked join readings
-on readings.series = asked.series and readings.time = asked.time
-where readings.series between ? and ? and readings.time between ? and ?
-"""
 _SERIES = """
 select id, dense_rank() over (order by site, device) - 1 as place,
        dense_rank() over (order by metric) - 1 as metric from series
-"""
-LASTS = """
-select series, max(time) as time, arg_max(value, time) as value from readings
-where time >= ? and time < ? and series in (select series from missing) group by series
 """
 
 
@@ -96,6 +83,24 @@ def named(con: duckdb.DuckDBPyConnection, name: str, columns: dict[str, Any]) ->
 def scalar(con: duckdb.DuckDBPyConnection, query: str) -> Any:
     """The one value the query gives, its result read to the end: an unfinished one blocks what follows."""
     return con.execute(query).fetchall()[0][0]
+
+
+def migrate(con: duckdb.DuckDBPyConnection) -> None:
+    """From schema 1, which had all readings in one table, to a table a day: all in one transaction."""
+    days = con.execute(f"select distinct {_DAY} from readings order by all").fetchall()
+    moves = ""
+    for number, (day,) in enumerate(days):
+        moves += f"""create table "hot_{day}_{number}" ({HOT});
+insert into "hot_{day}_{number}" select series, time, value, quality, received from readings
+where time >= {day * DAY} and time < {(day + 1) * DAY};"""
+    con.execute(MIGRATED.format(moves=moves))
+
+
+def scan(con: duckdb.DuckDBPyConnection) -> None:
+    """Read every block of the hot rows. (A bare max() would be answered from statistics.)"""
+    for (name,) in con.execute(HOT_TABLES).fetchall():
+        row = "hash(series, time, value, quality, received)"
+        con.execute(f'select bit_xor({row}) from "{name}"').fetchall()
 
 
 def reject_columns(rejects: list[Reject]) -> dict[str, Any]:

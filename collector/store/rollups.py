@@ -1,0 +1,146 @@
+"""SQL over hot tables and cold parts: one series' points, roll-ups that merge, and days being closed.
+
+Everything is first brought into partial aggregates (time, least, most, mean, n, last, last_at), one per
+reading or per row of a roll-up. These can be merged in any order: that is why late data is right at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from collector.store.base import Aggregate, Tier
+from collector.store.tiers import PLACES, SPAN, UNIT, WIDTH, Segment
+from collector.store.view import Hot, Part, View
+
+COLD: dict[Tier, str] = {
+    "raw": "place bigint not null, ns integer not null, value double not null, quality utinyint not null, \
+delay bigint not null",
+    **dict.fromkeys(
+        ("minute", "hour"),
+        "place bigint not null, least double not null, most double not null, mean double not null, \
+n bigint not null, last double not null, last_in bigint not null",
+    ),
+}
+# The sum of large finite values may overflow where their mean does not: then it is taken at 2^-64 of scale.
+_MEAN = f"""case when isfinite(sum(mean * n)) then sum(mean * n) / sum(n)
+else sum(mean * {2.0**-64!r} * n) / sum(n) * {2.0**64!r} end"""
+_AGGREGATES: dict[Aggregate, str] = {
+    "mean": _MEAN,
+    "min": "min(least)",
+    "max": "max(most)",
+    "last": "arg_max(last, last_at)",
+    "count": "sum(n)::double",
+}
+
+
+def _union(selects: Iterable[str]) -> str:
+    return " union all ".join(selects)
+
+
+def points(
+    view: View, segments: list[Segment], series: int, step: int | None, agg: Aggregate, limit: int
+) -> str:
+    """The query for (time, value), oldest first; "" if nothing can be there."""
+    sources = [each for segment in segments for each in _sources(view, segment, series)]
+    if not sources:
+        return ""
+    if step is None and all(segment.tier == "raw" for segment in segments):
+        return f"select time, last as value from ({_union(sources)}) order by time limit {limit}"
+    bucket = "time" if step is None else f"time - ((time % {step}) + {step}) % {step}"
+    return f"""select {bucket} as bucket, {_AGGREGATES[agg]} as value from ({_union(sources)})
+group by bucket order by bucket limit {limit}"""
+
+
+def _sources(view: View, segment: Segment, series: int) -> list[str]:
+    tier, width = segment.tier, WIDTH[segment.tier]
+    first, last = (-(-t // width) * width for t in (segment.start, segment.end))
+    hot = [
+        f"""select {_start(width)} as time, value as least, value as most, value as mean, 1 as n,
+value as last, time as last_at from {table.name}
+where series = {series} and time >= {first} and time < {last}"""
+        for table in view.hot_in(first, last)
+    ]
+    parts = view.parts_in(tier, first, last)
+    read = _raw if tier == "raw" else _rolled
+    return hot + [read(part, series, first, last) for part in parts]
+
+
+def _start(width: int) -> str:
+    return "time" if width == 1 else f"time - ((time % {width}) + {width}) % {width}"
+
+
+def _bounds(part: Part, series: int, first: int, last: int) -> str:
+    unit, most = UNIT[part.tier], PLACES[part.tier]
+    low, high = max((first - part.start) // unit, 0), min(-(-(last - part.start) // unit), most)
+    return f"place >= {series * most + low} and place < {series * most + high}"
+
+
+def _raw(part: Part, series: int, first: int, last: int) -> str:
+    when = f"{_when(part, series)} + ns"
+    return f"""select time, value as least, value as most, value as mean, 1 as n, value as last, time as last_at
+from (select {when} as time, value from {part.name}.rows where {_bounds(part, series, first, last)})
+where time >= {first} and time < {last}"""
+
+
+def _rolled(part: Part, series: int, first: int, last: int) -> str:
+    when = _when(part, series)
+    return f"""select {when} as time, least, most, mean, n, last, {when} + last_in as last_at
+from {part.name}.rows where {_bounds(part, series, first, last)}"""
+
+
+def _when(part: Part, series: int) -> str:
+    return f"({part.start}) + (place - {series * PLACES[part.tier]}) * {UNIT[part.tier]}"
+
+
+def readings(view: View, start: int, end: int) -> str:
+    """All raw readings with start <= time < end; "" if none can be there."""
+    inside = f"time >= {start} and time < {end}"
+    hot = [
+        f"select series, time, value, quality, received from {table.name} where {inside}"
+        for table in view.hot_in(start, end)
+    ]
+    cold = [f"select * from ({_decoded(part)}) where {inside}" for part in view.parts_in("raw", start, end)]
+    return _union(hot + cold)
+
+
+def _decoded(part: Part) -> str:
+    return f"""select (place // {PLACES["raw"]})::integer as series,
+({part.start}) + (place % {PLACES["raw"]}) * {UNIT["raw"]} + ns as time, value, quality,
+time + delay * 1000000000 as received from {part.name}.rows"""
+
+
+def merged(tier: Tier, number: int, hot: list[Hot], old: Part | None, low: int, high: int) -> str:
+    """The rows of a tier's next generation, series low <= s < high: the old one's and those of hot tables."""
+    places, base = PLACES[tier], number * SPAN[tier]
+    mine = f"series >= {low} and series < {high}"
+    kept = (
+        [f"select * from {old.name}.rows where place >= {low * places} and place < {high * places}"]
+        if old
+        else []
+    )
+    if tier == "raw":
+        fresh = [
+            f"""select series::bigint * {places} + (time - ({base})) // 1000000 as place,
+((time - ({base})) % 1000000)::integer as ns, value, quality, (received - time) // 1000000000 as delay
+from {table.name} where {mine}"""
+            for table in hot
+        ]
+        return f"select * from ({_union(fresh + kept)}) order by place, ns"
+    unit = UNIT[tier]
+    fresh = [
+        f"""select series::bigint * {places} + (time - ({base})) // {unit} as place, value as least,
+value as most, value as mean, 1::bigint as n, value as last, (time - ({base})) % {unit} as last_in
+from {table.name} where {mine}"""
+        for table in hot
+    ]
+    return f"""select place, min(least), max(most), {_MEAN}, sum(n)::bigint, arg_max(last, last_in), max(last_in)
+from ({_union(fresh + kept)}) group by place order by place"""
+
+
+def stock(tier: Tier, number: int) -> str:
+    """What the part being built has in it: rows, readings, oldest, newest."""
+    places, unit, base = PLACES[tier], UNIT[tier], number * SPAN[tier]
+    count = "count(*)" if tier == "raw" else "coalesce(sum(n), 0)::bigint"
+    when = f"({base}) + (place % {places}) * {unit} + {'ns' if tier == 'raw' else '0'}"
+    newest = when if tier == "raw" else f"{when} + last_in"
+    return f"select count(*), {count}, min({when}), max({newest}) from building.rows"
