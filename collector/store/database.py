@@ -77,31 +77,32 @@ class Database:
 
     @contextmanager
     def _borrowed(self, *, pinned: bool) -> Iterator[tuple[duckdb.DuckDBPyConnection, View]]:
+        """Not pinned, for who holds `_closing`: nothing that is cold goes away but by its own doing."""
         with self._turn:
             if self._con is None:
                 raise self._closed()
             cursor, view = self._con.cursor(), self._view
             self._readers += 1
-            self._looking[view.version] += 1
+            self._looking[view.version] += pinned
             try:
                 if pinned:  # here, where no table comes or goes
                     cursor.begin()
                     cursor.execute("select cursor from ledger").fetchall()
             except BaseException:
-                self._give_back(cursor, view)
+                self._give_back(cursor, view, pinned)
                 raise
         try:
             yield cursor, view
         finally:
             with self._turn:
-                self._give_back(cursor, view)
+                self._give_back(cursor, view, pinned)
 
-    def _give_back(self, cursor: duckdb.DuckDBPyConnection, view: View) -> None:
+    def _give_back(self, cursor: duckdb.DuckDBPyConnection, view: View, pinned: bool) -> None:
         with suppress(duckdb.Error):
             cursor.rollback()
         cursor.close()
         self._readers -= 1
-        self._looking[view.version] -= 1
+        self._looking[view.version] -= pinned
         if not self._looking[view.version]:
             del self._looking[view.version]
         self._turn.notify_all()

@@ -77,8 +77,8 @@ def _bounds(part: Part, series: int, first: int, last: int) -> str:
 
 def _raw(part: Part, series: int, first: int, last: int) -> str:
     when = f"{_when(part, series)} + ns"
-    return f"""select time, value as least, value as most, value as mean, 1 as n, value as last, time as last_at
-from (select {when} as time, value from {part.name}.rows where {_bounds(part, series, first, last)})
+    return f"""select time, value as least, value as most, value as mean, 1 as n, value as last,
+time as last_at from (select {when} as time, value from {part.name}.rows where {_bounds(part, series, first, last)})
 where time >= {first} and time < {last}"""
 
 
@@ -133,8 +133,8 @@ value as most, value as mean, 1::bigint as n, value as last, (time - ({base})) %
 from {table.name} where {mine}"""
         for table in hot
     ]
-    return f"""select place, min(least), max(most), {_MEAN}, sum(n)::bigint, arg_max(last, last_in), max(last_in)
-from ({_union(fresh + kept)}) group by place order by place"""
+    return f"""select place, min(least), max(most), {_MEAN}, sum(n)::bigint, arg_max(last, last_in),
+max(last_in) from ({_union(fresh + kept)}) group by place order by place"""
 
 
 def stock(tier: Tier, number: int) -> str:
