@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
@@ -108,6 +109,12 @@ class Store(Protocol):
 
         Without `step` the raw readings; with it (ns) one point per non-empty bucket, stamped with the
         bucket's start; buckets begin at multiples of `step` since the epoch.
+        """
+
+    def scan(self, start: int, end: int) -> Iterator[Readings]:
+        """All raw readings with start <= time < end (epoch ns) in bounded pieces.
+
+        In order of time from piece to piece.
         """
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:

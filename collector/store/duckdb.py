@@ -289,6 +289,22 @@ class DuckStore:
         if con is not None:
             con.close()
 
+    def scan(self, start: int, end: int) -> Iterator[Readings]:
+        """All raw readings with start <= time < end (epoch ns), in pieces; see Store."""
+        span = tables.SCAN_SPAN
+        while start < end:
+            with self._reading() as con:
+                first = con.execute(tables.SCAN_FIRST, [start, end]).fetchall()[0][0]
+                if first is None:
+                    return
+                start = min(first + span, end)
+                found = con.execute(tables.SCAN_ROWS, [first, start]).fetchnumpy()
+            known = np.flatnonzero(self._map >= 0)
+            number = np.zeros(int(self._map.max()) + 1, np.int32)
+            number[self._map[known]] = known
+            yield Readings(**{**found, "series": number[found["series"]]})
+            span = tables.next_span(span, len(found["time"]))
+
 
 def _ledger(row: tuple[Any, ...]) -> Ledger:
     return Ledger(**dict(zip(COUNTS, row, strict=True)))

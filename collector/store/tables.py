@@ -64,6 +64,12 @@ _AGGREGATES: dict[Aggregate, str] = {
     "count": "count(*)::double",
 }
 BUCKETS = {agg: _BUCKETS.format(agg=sql) for agg, sql in _AGGREGATES.items()}
+SCAN_FIRST = "select min(time) from readings where time >= ? and time < ?"
+SCAN_ROWS = """
+select series, time, value, quality, received from readings where time >= ? and time < ?
+order by time, received
+"""
+SCAN_SPAN = 60 * 10**9
 FIND = """
 select asked.row, readings.value from asked join readings
 on readings.series = asked.series and readings.time = asked.time
@@ -96,6 +102,11 @@ def named(con: duckdb.DuckDBPyConnection, name: str, columns: dict[str, Any]) ->
 def scalar(con: duckdb.DuckDBPyConnection, query: str) -> Any:
     """The one value the query gives, its result read to the end: an unfinished one blocks what follows."""
     return con.execute(query).fetchall()[0][0]
+
+
+def next_span(span: int, rows: int) -> int:
+    """How far (ns) the next piece of a scan reaches, after one of so many rows."""
+    return max(span // 2, 1) if rows > 120_000 else span * 2 if rows < 30_000 else span
 
 
 def reject_columns(rejects: list[Reject]) -> dict[str, Any]:
