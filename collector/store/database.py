@@ -77,13 +77,14 @@ class Database:
 
     @contextmanager
     def _borrowed(self, *, pinned: bool) -> Iterator[tuple[duckdb.DuckDBPyConnection, View]]:
-        """Not pinned, for who holds `_closing`: nothing that is cold goes away but by its own doing."""
+        """`pinned` unless it holds `_closing`: nothing cold goes away but by its own doing."""
         with self._turn:
             if self._con is None:
                 raise self._closed()
             cursor, view = self._con.cursor(), self._view
             self._readers += 1
-            self._looking[view.version] += pinned
+            if pinned:
+                self._looking[view.version] += 1
             try:
                 if pinned:  # here, where no table comes or goes
                     cursor.begin()
@@ -102,9 +103,10 @@ class Database:
             cursor.rollback()
         cursor.close()
         self._readers -= 1
-        self._looking[view.version] -= pinned
-        if not self._looking[view.version]:
-            del self._looking[view.version]
+        if pinned:
+            self._looking[view.version] -= 1
+            if not self._looking[view.version]:
+                del self._looking[view.version]
         self._turn.notify_all()
 
     def _ask(

@@ -8,31 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
-from typing import Any, cast
 
 import duckdb
 import numpy as np
 
-from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable, grown
+from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.store import asking, closing, copying, manifest, rollups, tables
 from collector.store.base import (
-    COUNTS,
-    KEPT_REJECTS,
-    PRUNED_AT,
     Aggregate,
-    Ledger,
     Points,
     Reject,
     StoreError,
     Tier,
     TierUsage,
 )
-from collector.store.database import Database
-from collector.store.tables import named, reject_columns, scalar, series_columns, series_numbers
 from collector.store.tiers import ALWAYS, DAY, SPAN, TIERS, plan
-from collector.store.view import Hot, Part, View
+from collector.store.view import Part, View
+from collector.store.writing import Writer
 from devices.problems import Problems
 
 
@@ -54,7 +47,7 @@ def open_store(url: str, folder: Path, table: SeriesTable, memory: int) -> DuckS
     return DuckStore(folder / (name or "readings.duckdb"), table, memory)
 
 
-class DuckStore(Database):
+class DuckStore(Writer):
     """A `Store` in a DuckDB file and a folder of closed days beside it.
 
     commit, find, lasts and ledger are the writer's; all else may run in other threads meanwhile.
@@ -64,31 +57,8 @@ class DuckStore(Database):
     resolution, tolerance = 1, 0.0
 
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
-        self._table = table
-        self._tried: int | None = None  # the cursor of a commit in doubt
-        self._ledger: Ledger | None = None
-        self._sealed: set[Hot] = set()  # tables that are being closed: no row comes to them any more
+        super().__init__(file, table, memory)
         self._leftover: list[tuple[int, Part]] = []  # old generations, and the view's version without them
-        super().__init__(file, memory)
-
-    def ledger(self) -> Ledger | None:
-        """What was last committed; None for a store that has never been written, or was set aside."""
-        self._settle()
-        return None if self._ledger is None else replace(self._ledger)
-
-    def commit(self, new: Readings, rejects: list[Reject], ledger: Ledger) -> Ledger:
-        """Write the rows, the rejects and the ledger: all or nothing, durable on return. Gives that ledger.
-
-        After a StoreError the same commit may be given again: if it did reach the disk, it is not doubled.
-        """
-        with self._writing() as con:
-            if not (self._ledger and self._tried == self._ledger.cursor == ledger.cursor):
-                fresh = self._fresh(new.series)
-                self._doubt, self._tried = True, ledger.cursor
-                self._write(con, new, rejects, ledger, fresh)
-                self._doubt, self._ledger = False, replace(ledger)
-            self._tried = None  # else it had reached the disk after all
-        return replace(ledger)
 
     def tend(self) -> None:
         """Nothing: what is committed is kept."""
@@ -259,100 +229,3 @@ class DuckStore(Database):
             return
         except (duckdb.Error, OSError) as error:
             raise StoreError(f"{self._file}: {str(error).splitlines()[0]}", permanent=False) from error
-
-    def _settle(self) -> None:
-        """After a commit that failed: see what reached the disk."""
-        if self._doubt or self._broken:
-            with self._writing():
-                pass
-
-    def _numbers(self) -> I32:
-        """This process's number of each of the store's series."""
-        known = np.flatnonzero(self._map >= 0).astype(np.int32)
-        number = np.zeros(int(self._map.max(initial=-1)) + 1, np.int32)
-        number[self._map[known]] = known
-        return number
-
-    def _load(self, con: duckdb.DuckDBPyConnection) -> None:
-        super()._load(con)
-        ids, numbers = series_numbers(con, self._table)
-        self._next = int(ids.max(initial=-1)) + 1
-        self._map: I32 = np.full(len(self._table), -1, np.int32)  # this process's numbers -> the store's ids
-        self._map[numbers] = ids
-        ledgers = con.execute(tables.LEDGER).fetchall()
-        self._ledger = _ledger(ledgers[0]) if ledgers else None
-        self._rejects: int = scalar(con, "select count(*) from rejects")
-        made = [table.number for there in self._view.hot.values() for table in there]
-        self._count = count(max(made, default=0) + 1)  # the numbers of the tables to come
-
-    def _ids(self, numbers: I32) -> I32:
-        self._map = cast(I32, grown(self._map, len(self._table), -1))
-        return self._map[numbers]
-
-    def _fresh(self, numbers: I32) -> I32:
-        """The numbers of those that the store does not know."""
-        return np.unique(numbers[self._ids(numbers) < 0])
-
-    def _write(
-        self,
-        con: duckdb.DuckDBPyConnection,
-        new: Readings,
-        rejects: list[Reject],
-        ledger: Ledger,
-        fresh: I32,
-    ) -> None:
-        self._map[fresh] = self._next + np.arange(len(fresh))
-        rows = {
-            "series": self._map[new.series],
-            "time": new.time,
-            "value": new.value,
-            "quality": new.quality,
-            "received": new.received,
-        }
-        with (
-            named(con, "rows", rows),
-            named(con, "refused", reject_columns(rejects)),
-            named(con, "named", series_columns(self._map[fresh], *self._table.names_of(fresh))),
-        ):
-            con.begin()
-            if len(fresh):
-                con.execute("insert into series select * from named")
-            made = self._insert(con, new.time) if len(new) else []
-            kept = self._refuse(con, rejects) if rejects else self._rejects
-            self._put(con, ledger)
-            if made:
-                self._publish(con, lambda view: manifest.having(view, made))
-            else:
-                con.commit()
-        self._rejects = kept
-        self._next += len(fresh)
-
-    def _insert(self, con: duckdb.DuckDBPyConnection, time: I64) -> list[Hot]:
-        """Each row into a table of its day; gives the tables that were made for it."""
-        made = []
-        days = np.unique(asking.days_of(time)).tolist()
-        for day in days:
-            there = [table for table in self._view.hot.get(day, ()) if table not in self._sealed]
-            table = there[-1] if there else Hot(day, next(self._count))
-            if not there:
-                con.execute(f"create table {table.name} ({tables.HOT})")
-                made.append(table)
-            inside = f" where time >= {day * DAY} and time < {(day + 1) * DAY}" if len(days) > 1 else ""
-            con.execute(f"insert into {table.name} select * from rows{inside}")
-        return made
-
-    def _refuse(self, con: duckdb.DuckDBPyConnection, rejects: list[Reject]) -> int:
-        con.execute("insert into rejects select * from refused")
-        there = self._rejects + len(rejects)
-        if there <= PRUNED_AT:
-            return there
-        con.execute(tables.PRUNE, [KEPT_REJECTS])
-        return KEPT_REJECTS
-
-    def _put(self, con: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
-        row = [getattr(ledger, name) for name in COUNTS]
-        con.execute(tables.FIRST_LEDGER if self._ledger is None else tables.NEXT_LEDGER, row)
-
-
-def _ledger(row: tuple[Any, ...]) -> Ledger:
-    return Ledger(**dict(zip(COUNTS, row, strict=True)))

@@ -21,9 +21,10 @@ from influxdb_client.rest import ApiException
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
 from collector.core.storeurl import StoreUrl
+from collector.store import scanning
 from collector.store.base import Aggregate, StoreError
 from collector.store.folding import fold
-from collector.store.server import Newest
+from collector.store.remote import Newest, Piece
 from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
 from devices.problems import Problems
 
@@ -61,6 +62,12 @@ _FIND = (
     _FROM
     + ' |> filter(fn: (r) => r._measurement == nMetric and r._field == "value" and ({}))'
     + ' |> group() |> keep(columns: ["site", "device", "_time", "_value"])'
+)
+SCAN = (
+    _FROM
+    + ' |> filter(fn: (r) => r._field == "value" or r._field == "quality") |> group()'
+    + ' |> keep(columns: ["_measurement", "site", "device", "_field", "_time", "_value"])'
+    + " |> limit(n: nLimit)"
 )
 _CSV = Dialect(header=True, annotations=[], date_time_format="RFC3339Nano")  # type: ignore[no-untyped-call]
 
@@ -147,6 +154,10 @@ class Influx:
         when = _times([row["_time"] for row in rows]) // step * step  # the first bucket is cut by the start
         return list(zip(when.tolist(), value.tolist(), strict=True))
 
+    def scan(self, start: int, end: int) -> Iterator[Piece]:
+        """As Store.scan."""
+        yield from scanning.pieces(self._stretch, start, end, 1)
+
     def close(self) -> None:
         """Let go of its connections."""
         self._web.close()
@@ -181,6 +192,14 @@ class Influx:
         wanted = set(when)
         rows = self._placed(find_text(len(devices)), asked)
         return {(site, device, at): value for site, device, at, value in rows if at in wanted}
+
+    def _stretch(self, start: int, end: int) -> Piece | None:
+        """All readings with start <= t < end; None if they are too many for one piece."""
+        most = scanning.MOST if end - start > 1 else 2**31
+        rows = self._ask(SCAN, {"nStart": start, "nStop": end, "nLimit": most + 1})
+        if len(rows) > most:
+            return None
+        return scanning.piece(_columns(rows))
 
     def _raw(self, key: SeriesKey, start: int, end: int, limit: int) -> tuple[I64, F64]:
         rows = self._ask(RAW, {**_of(key), "nStart": start, "nStop": end, "nLimit": limit})
@@ -218,6 +237,17 @@ class Influx:
 
 def _of(key: SeriesKey) -> dict[str, object]:
     return {"nMetric": key.metric, "nSite": key.site, "nDevice": key.device}
+
+
+def _columns(rows: list[dict[str, str]]) -> Iterator[scanning.Column]:
+    """What a scan gave, by series and field."""
+    found: dict[tuple[SeriesKey, str], list[dict[str, str]]] = {}
+    for row in rows:
+        key = SeriesKey(row.get("site", ""), row.get("device", ""), row["_measurement"])
+        found.setdefault((key, row["_field"]), []).append(row)
+    for (key, field), mine in found.items():
+        value = np.array([row["_value"] for row in mine], np.float64)
+        yield key, field, _times([row["_time"] for row in mine]), value
 
 
 def _rows(text: str) -> list[dict[str, str]]:

@@ -16,6 +16,8 @@ from collector.core.readings import SeriesKey
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 FIELD, QUALITY = "value", "quality"
+PROBE = "nagari_probe"
+"""The metric of a harmless line, which is no reading."""
 
 
 def speakable(key: SeriesKey) -> bool:

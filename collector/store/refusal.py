@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from collector.core.readings import I64
 from collector.store.base import StoreError
+from collector.store.lines import PROBE
 
 CHUNK = 10_000
 """Lines in one request: about a megabyte."""
-_PROBE = "nagari_probe,device=nagari,site=nagari value=1.0 {}"
+_PROBE = PROBE + ",device=nagari,site=nagari value=1.0 {}"
 
 Write = Callable[[list[str]], None]
 

@@ -76,10 +76,10 @@ def _bounds(part: Part, series: int, first: int, last: int) -> str:
 
 
 def _raw(part: Part, series: int, first: int, last: int) -> str:
-    when = f"{_when(part, series)} + ns"
+    decoded = f"""select {_when(part, series)} + ns as time, value from {part.name}.rows
+where {_bounds(part, series, first, last)}"""
     return f"""select time, value as least, value as most, value as mean, 1 as n, value as last,
-time as last_at from (select {when} as time, value from {part.name}.rows where {_bounds(part, series, first, last)})
-where time >= {first} and time < {last}"""
+time as last_at from ({decoded}) where time >= {first} and time < {last}"""
 
 
 def _rolled(part: Part, series: int, first: int, last: int) -> str:

@@ -23,17 +23,18 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.store.accounts import Accounts
-from collector.store.base import Aggregate, Ledger, Reject
+from collector.store.base import Aggregate, Ledger, Points, Reject, StoreError, Tier, TierUsage
 from collector.store.lines import head, lines, speakable
 from collector.store.refusal import deliver
+from collector.store.remote import Server
 from collector.store.sent import Sent
 from devices.model import Address, Suffix
 from devices.topics import build
@@ -44,40 +45,6 @@ LOOK = 1.0
 _HOUR = 3_600 * 10**9
 _LOOK_BACK = (_HOUR, 24 * _HOUR, 168 * _HOUR)  # most series' last is near the end: do not read the whole past
 _DAWN = 946_684_800 * 10**9  # 2000-01-01: nothing is dated before 2020
-
-Newest = tuple[str, str, int, float]
-"""Site, device, epoch ns, value."""
-
-
-class Server(Protocol):
-    """A time-series server. Times in epoch ns. Every method raises StoreError when it is away or fails."""
-
-    resolution: int
-    tolerance: float
-    settles: float
-
-    def incarnation(self) -> str:
-        """Which run of the server this is: another word after each start that may have lost something."""
-
-    def write(self, rows: list[str]) -> None:
-        """Send lines; returns once they are acknowledged. Raises RefusedError for what it will never take."""
-
-    def show(self) -> None:
-        """Returns once what was written is found by queries."""
-
-    def find(self, keys: list[SeriesKey], which: I64, times: I64) -> tuple[Bools, F64]:
-        """For each (keys[which[i]], times[i]): is it there, and its value (NaN where it is not)."""
-
-    def newest(self, metric: str, since: int, until: int) -> Iterable[Newest]:
-        """Of every series of that metric the newest reading with since <= t < until."""
-
-    def points(
-        self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
-    ) -> list[tuple[int, float]]:
-        """As Store.points."""
-
-    def close(self) -> None:
-        """Let go of its connections."""
 
 
 class ServerStore:
@@ -157,11 +124,34 @@ class ServerStore:
 
     def points(
         self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
-    ) -> list[tuple[int, float]]:
+    ) -> Points:
         """One series, start <= t < end (epoch ns), raw or one point per non-empty bucket; see Store."""
         if start >= end or not speakable(key):
-            return []
-        return self._server.points(key, start, end, step, agg, limit)
+            return Points()
+        return Points(self._server.points(key, start, end, step, agg, limit))
+
+    def snapshot(self, folder: Path) -> None:
+        """Not of a server's readings: raises StoreError."""
+        raise StoreError("a server's readings are copied with the server's own tools", permanent=True)
+
+    def usage(self) -> list[TierUsage]:
+        """Nothing: the server does not say."""
+        return []
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Nothing: the server has a retention of its own."""
+        return 0
+
+    def tidy(self, now: int) -> None:
+        """Nothing: the server does so itself."""
+
+    def scan(self, start: int, end: int) -> Iterator[Readings]:
+        """As Store.scan; when a reading was received is not kept on a server: it comes back as its time."""
+        with self._writer:
+            self._show()
+        for each in self._server.scan(start, end):
+            numbers = np.array([self._table.number(key) for key in each.keys], np.int32)
+            yield Readings(numbers[each.which], each.time, each.value, each.quality, each.time)
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
+from collector.store import scanning
 from collector.store.base import Aggregate, StoreError
 from collector.store.folding import fold
-from collector.store.lines import FIELD, speakable
-from collector.store.server import Newest
+from collector.store.lines import FIELD, QUALITY, speakable
+from collector.store.remote import Newest, Piece
 from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
 from devices.problems import Problems
 
@@ -46,6 +47,7 @@ _FLAGS = {  # what the server must run with, so that what is written is what is 
     "influxSkipSingleField": ("false", "names our series otherwise"),
     "influxTrimTimestamp": ("1ms", "cuts our times"),
 }
+_OURS = f'{{__name__=~".+_({FIELD}|{QUALITY})",site!=""}}'
 _YEARS = re.compile(r"(\d+(?:\.\d+)?)y")
 
 
@@ -151,6 +153,10 @@ class Victoria:
             found = fold(self._stretches(selector, first, end_ms), max(step // MS, 1), agg, limit)
         return [(when * MS, value) for when, value in found]
 
+    def scan(self, start: int, end: int) -> Iterator[Piece]:
+        """As Store.scan, whole milliseconds."""
+        yield from scanning.pieces(self._stretch, max(-(-start // MS), 0) * MS, -(-end // MS) * MS, MS)
+
     def close(self) -> None:
         """Let go of its connections."""
         self._web.close()
@@ -206,6 +212,11 @@ class Victoria:
 
     def _export(self, selector: str, first: int, end: int) -> Iterator[tuple[SeriesKey, I64, F64]]:
         """The raw readings of series, first <= t < end (ms), each series' in time's order."""
+        for labels, when, value in self._lines_of(selector, first, end):
+            name = labels.get("__name__", "").removesuffix("_" + FIELD)
+            yield SeriesKey(*_place(labels), name), when, value
+
+    def _lines_of(self, selector: str, first: int, end: int) -> Iterator[tuple[dict[str, str], I64, F64]]:
         form = {
             "match[]": selector,
             "start": _seconds(first),
@@ -216,12 +227,19 @@ class Victoria:
             row = json.loads(line)
             when = np.array(row["timestamps"], np.int64)
             inside = (when >= first) & (when < end)
-            name = row["metric"].get("__name__", "").removesuffix("_" + FIELD)
-            yield (
-                SeriesKey(*_place(row["metric"]), name),
-                when[inside],
-                np.array(row["values"], float)[inside],
-            )
+            yield row["metric"], when[inside], np.array(row["values"], float)[inside]
+
+    def _stretch(self, start: int, end: int) -> Piece | None:
+        """All readings with start <= t < end (ns); None if they are too many for one piece."""
+        found: list[scanning.Column] = []
+        count = 0
+        for labels, when, value in self._lines_of(_OURS, start // MS, end // MS):
+            metric, field = scanning.field_of(labels.get("__name__", ""))
+            found.append((SeriesKey(*_place(labels), metric), field, when * MS, value))
+            count += len(when)
+            if count > scanning.MOST and end - start > MS:
+                return None
+        return scanning.piece(found)
 
     def _rolled(
         self, selector: str, first: int, end: int, step: int, agg: Aggregate, limit: int
