@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import numpy as np
@@ -21,23 +21,25 @@ PIECE = 100_000
 """About so many readings come in one piece of a scan."""
 
 
-def days_of(time: I64) -> I64:
-    """The days (since the epoch) that these times are in."""
-    return time // DAY
+def days_of(time: I64) -> list[int]:
+    """The days (since the epoch) that these times are in: mostly one."""
+    first, last = int(time.min()) // DAY, int(time.max()) // DAY
+    if last - first <= 1:
+        return [first] if first == last else [first, last]
+    return cast(list[int], np.unique(time // DAY).tolist())
 
 
-def raw_parts(view: View, days: I64) -> list[Part]:
+def raw_parts(view: View, days: list[int]) -> list[Part]:
     """The cold parts with the readings of those days."""
-    return [part for day in np.unique(days).tolist() if (part := view.parts.get(("raw", day)))]
+    return [part for day in days if (part := view.parts.get(("raw", day)))]
 
 
 def find(
     con: duckdb.DuckDBPyConnection, view: View, rows: I64, ids: I32, time: I64
 ) -> Iterator[dict[str, Any]]:
     """Of the (ids[i], time[i]) those that are there: numbers in `row`, values in `value`."""
-    day_of = days_of(time)
-    for day in np.unique(day_of).tolist():
-        mine = day_of == day
+    for day in days_of(time):
+        mine = (time >= day * DAY) & (time < (day + 1) * DAY)
         series, when = ids[mine].astype(np.int64), time[mine]
         place, ns = series * PLACES["raw"] + (when - day * DAY) // 10**6, when % 10**6
         columns = {"row": rows[mine], "series": series, "time": when, "place": place, "ns": ns}

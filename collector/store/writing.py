@@ -118,7 +118,7 @@ class Writer(Database):
     def _insert(self, con: duckdb.DuckDBPyConnection, time: I64) -> list[Hot]:
         """Each row into a table of its day; gives the tables that were made for it."""
         made = []
-        days = np.unique(asking.days_of(time)).tolist()
+        days = asking.days_of(time)
         for day in days:
             there = [table for table in self._view.hot.get(day, ()) if table not in self._sealed]
             table = there[-1] if there else Hot(day, next(self._count))
