@@ -17,7 +17,7 @@ from collector.store.tiers import DAY, PLACES, TIERS
 from collector.store.view import Part, View
 
 HOUR = 3_600 * 10**9
-PIECE = 100_000
+PIECE = 250_000
 """About so many readings come in one piece of a scan."""
 
 
@@ -100,8 +100,9 @@ def pieces(con: duckdb.DuckDBPyConnection, view: View, start: int, end: int) -> 
     first = 1 + np.flatnonzero(np.diff(chunk))
     edges = [start, *(found["second"][first].astype(np.int64) * 10**9).tolist(), end]
     for low, high in pairwise(edges):
-        query = rollups.readings(view, low, high)
-        yield con.execute(f"select * from ({query}) order by time, received").fetchnumpy()
+        piece = con.execute(rollups.readings(view, low, high)).fetchnumpy()
+        order = np.argsort(piece["time"], kind="stable")  # most of it is in order: numpy is faster
+        yield {name: column[order] for name, column in piece.items()}
 
 
 def usage(con: duckdb.DuckDBPyConnection, view: View, main_bytes: int) -> list[TierUsage]:

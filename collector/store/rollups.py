@@ -17,13 +17,23 @@ COLD: dict[Tier, str] = {
 delay bigint not null",
     **dict.fromkeys(
         ("minute", "hour"),
-        "place bigint not null, least double not null, most double not null, mean double not null, \
-n bigint not null, last double not null, last_in bigint not null",
+        "place bigint not null, least double not null, most double not null, total double not null, \
+scaled utinyint not null, n bigint not null, last double not null, last_ms integer not null, \
+last_ns integer not null",
     ),
 }
+SMALL = f"{2.0**-64!r}"
+BIG = f"{2.0**64!r}"
 # The sum of large finite values may overflow where their mean does not: then it is taken at 2^-64 of scale.
 _MEAN = f"""case when isfinite(sum(mean * n)) then sum(mean * n) / sum(n)
-else sum(mean * {2.0**-64!r} * n) / sum(n) * {2.0**64!r} end"""
+else sum(mean * {SMALL} * n) / sum(n) * {BIG} end"""
+# Kept is the total, not the mean: decimals add up to decimals, which compress to a third. What adding up blurred
+# in the last bits is made a decimal again.
+_TOTAL = f"""case when not isfinite(sum(mean * n)) then sum(mean * {SMALL} * n)
+when abs(round(sum(mean * n), 6) - sum(mean * n)) <= 1e-13 * abs(sum(mean * n)) then round(sum(mean * n), 6)
+else sum(mean * n) end"""
+_KEPT_MEAN = f"case when scaled = 1 then total / n * {BIG} else total / n end"
+_KEPT_LAST = "last_ms::bigint * 1000000 + last_ns"
 _AGGREGATES: dict[Aggregate, str] = {
     "mean": _MEAN,
     "min": "min(least)",
@@ -84,7 +94,7 @@ time as last_at from ({decoded}) where time >= {first} and time < {last}"""
 
 def _rolled(part: Part, series: int, first: int, last: int) -> str:
     when = _when(part, series)
-    return f"""select {when} as time, least, most, mean, n, last, {when} + last_in as last_at
+    return f"""select {when} as time, least, most, {_KEPT_MEAN} as mean, n, last, {when} + {_KEPT_LAST} as last_at
 from {part.name}.rows where {_bounds(part, series, first, last)}"""
 
 
@@ -113,11 +123,9 @@ def merged(tier: Tier, number: int, hot: list[Hot], old: Part | None, low: int, 
     """The rows of a tier's next generation, series low <= s < high: the old one's and those of hot tables."""
     places, base = PLACES[tier], number * SPAN[tier]
     mine = f"series >= {low} and series < {high}"
-    kept = (
-        [f"select * from {old.name}.rows where place >= {low * places} and place < {high * places}"]
-        if old
-        else []
-    )
+    columns = "*" if tier == "raw" else f"place, least, most, {_KEPT_MEAN}, n, last, {_KEPT_LAST}"
+    inside = f"place >= {low * places} and place < {high * places}"
+    kept = [f"select {columns} from {old.name}.rows where {inside}"] if old else []
     if tier == "raw":
         fresh = [
             f"""select series::bigint * {places} + (time - ({base})) // 1000000 as place,
@@ -133,8 +141,8 @@ value as most, value as mean, 1::bigint as n, value as last, (time - ({base})) %
 from {table.name} where {mine}"""
         for table in hot
     ]
-    return f"""select place, min(least), max(most), {_MEAN}, sum(n)::bigint, arg_max(last, last_in),
-max(last_in) from ({_union(fresh + kept)}) group by place order by place"""
+    return f"""select place, min(least), max(most), {_TOTAL}, not isfinite(sum(mean * n)), sum(n)::bigint,
+arg_max(last, last_in), max(last_in) // 1000000, max(last_in) % 1000000 from ({_union(fresh + kept)}) group by place order by place"""
 
 
 def stock(tier: Tier, number: int) -> str:
@@ -142,5 +150,5 @@ def stock(tier: Tier, number: int) -> str:
     places, unit, base = PLACES[tier], UNIT[tier], number * SPAN[tier]
     count = "count(*)" if tier == "raw" else "coalesce(sum(n), 0)::bigint"
     when = f"({base}) + (place % {places}) * {unit} + {'ns' if tier == 'raw' else '0'}"
-    newest = when if tier == "raw" else f"{when} + last_in"
+    newest = when if tier == "raw" else f"{when} + {_KEPT_LAST}"
     return f"select count(*), {count}, min({when}), max({newest}) from building.rows"

@@ -152,8 +152,8 @@ def hours(parts: Path, number: int) -> Part:
         con.execute(f"attach '{parts / part.file}' as building ({FORM})")
         con.execute(f"create table building.rows ({COLD['hour']})")
         con.execute(f"""insert into building.rows
-select place, round(20 - random(), 2), round(20 + random(), 2), 19.5 + random(), 360, round(19.5 + random(), 2),
-3590000000000 + (random() * 9000)::bigint * 1000000 from range({SERIES * places}) t(place)""")
+select place, round(20 - random(), 2), round(20 + random(), 2), round(7200 + random(), 2), 0, 360,
+round(19.5 + random(), 2), 3590000 + (random() * 9000)::integer, 0 from range({SERIES * places}) t(place)""")
         con.execute("detach building")
     return part._replace(bytes=(parts / part.file).stat().st_size, newest=(number + 1) * SPAN["hour"] - 1)
 
