@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey
 
 Aggregate = Literal["mean", "min", "max", "last", "count"]
+Tier = Literal["raw", "minute", "hour"]
 KEPT_REJECTS = 10_000
 PRUNED_AT = KEPT_REJECTS + 1_000
 """Pruning waits for so many, so that it is rare."""
@@ -50,6 +51,17 @@ COUNTS = tuple(field.name for field in fields(Ledger))
 def plain(text: str) -> str:
     """The text as any store can take it: half a surrogate pair must not stop one."""
     return text.encode("utf-8", "replace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class TierUsage:
+    """What a tier keeps: rows, bytes on disk, its oldest and newest row's times (epoch ns; None: empty)."""
+
+    tier: Tier
+    rows: int
+    bytes: int
+    oldest: int | None
+    newest: int | None
 
 
 class StoreError(Exception):
@@ -112,6 +124,12 @@ class Store(Protocol):
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""
+
+    def usage(self) -> list[TierUsage]:
+        """What is kept, by tier; for a server that does not say, an empty list."""
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Delete whole partitions of the tier that end at or before `before` (epoch ns); the bytes freed."""
 
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""

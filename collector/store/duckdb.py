@@ -14,11 +14,22 @@ import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable, grown
 from collector.store import opening, tables
-from collector.store.base import COUNTS, KEPT_REJECTS, PRUNED_AT, Aggregate, Ledger, Reject, StoreError
+from collector.store.base import (
+    COUNTS,
+    KEPT_REJECTS,
+    PRUNED_AT,
+    Aggregate,
+    Ledger,
+    Reject,
+    StoreError,
+    Tier,
+    TierUsage,
+)
 from collector.store.tables import named, reject_columns, scalar, series_columns, series_numbers
 from devices.problems import Problems
 
 _HOUR = 3_600 * 10**9
+_DAY = 24 * _HOUR
 _LOOK_BACK = (_HOUR, 24 * _HOUR, 168 * _HOUR)  # most series' last is near the end: do not read the whole past
 
 
@@ -128,6 +139,25 @@ class DuckStore:
         with self._reading() as con:
             rows = con.execute(tables.REJECTS, asked)
             return [Reject(*row) for row in rows.fetchall()]
+
+    def usage(self) -> list[TierUsage]:
+        """What is kept: raw readings, all of them in the one file; its free blocks do not count."""
+        with self._reading() as con:
+            blocks, size = con.execute(tables.SIZE).fetchall()[0]
+            rows, oldest, newest = con.execute(tables.EXTENT).fetchall()[0]
+        log = self._file.with_name(self._file.name + ".wal")
+        unmerged = log.stat().st_size if log.exists() else 0
+        return [TierUsage("raw", rows, blocks * size + unmerged, oldest, newest)]
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Delete the tier's days (UTC) that end at or before `before` (epoch ns); gives the bytes freed."""
+        if tier != "raw":
+            return 0
+        held = self.usage()[0].bytes
+        with self._writing() as con:
+            con.execute("delete from readings where time < ?", [before // _DAY * _DAY])
+            con.execute("checkpoint")
+        return max(0, held - self.usage()[0].bytes)
 
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""

@@ -31,7 +31,7 @@ import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.store.accounts import Accounts
-from collector.store.base import Aggregate, Ledger, Reject
+from collector.store.base import Aggregate, Ledger, Reject, Tier, TierUsage
 from collector.store.lines import head, lines, speakable
 from collector.store.refusal import deliver
 from collector.store.sent import Sent
@@ -166,6 +166,14 @@ class ServerStore:
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""
         return self._accounts.rejects(limit, before)
+
+    def usage(self) -> list[TierUsage]:
+        """Nothing: what the server keeps, and how long, is the server's own."""
+        return []
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Nothing: the server's own retention deletes."""
+        return 0
 
     def close(self) -> None:
         """Release the file and the connections."""

@@ -77,6 +77,8 @@ LASTS = """
 select series, max(time) as time, arg_max(value, time) as value from readings
 where time >= ? and time < ? and series in (select series from missing) group by series
 """
+SIZE = "select used_blocks, block_size from pragma_database_size()"
+EXTENT = "select count(*), min(time), max(time) from readings"
 
 
 @contextmanager
