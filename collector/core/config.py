@@ -153,7 +153,7 @@ class StoreConfig(_Section):
 
 
 class Storage(_Section):
-    """The storage contract: how much there is, how long what is kept, and when room is made (docs/storage.md).
+    """The storage contract: how much there is, how long what is kept, when room is made (docs/storage.md).
 
     Without a capacity nothing is enforced. `margin`, `alarm` and `shed` are parts of the capacity.
     """
@@ -169,7 +169,7 @@ class Storage(_Section):
     @model_validator(mode="after")
     def _alarm_first(self) -> Self:
         if self.alarm >= self.shed:
-            raise ValueError(f"alarm = {self.alarm} is not below shed = {self.shed}; alarm well before")
+            raise ValueError(f"alarm = {self.alarm} is not below shed = {self.shed}; alarm before")
         return self
 
 

@@ -26,6 +26,7 @@ HORIZON: Final = 3_650.0
 """Days of alerts and audit that are planned for: they are never shed."""
 HOT_DAYS: Final = 2.0
 """Today and yesterday are still open to late readings, and not yet compacted."""
+_FLOORS = (7.0, 30.0, 365.0), (1.0, 1.0, 1.0)
 _MEASURED_DAYS, _MEASURED_ROWS = 7.0, 100_000
 _ALERTS_A_DAY, _ALERTS_PER_DEVICE, _ALERT_BYTES = 144.0, 0.05, 3_000  # EEMUA 191: one in ten minutes
 _AUDIT_A_DAY, _AUDIT_BYTES = 1_000.0, 300
@@ -120,7 +121,7 @@ class Plan:
 
 
 def interval_s(kind: str) -> float:
-    """Seconds between two messages of a kind, as planned: a third of the silence that makes its data stale."""
+    """Seconds between two messages of a kind, as planned: a third of the silence that makes it stale."""
     known = KINDS.get(kind)
     return known.stale_after_s / 3 if known and known.stale_after_s else 60.0
 
@@ -137,7 +138,7 @@ def readings_a_day(kind: str) -> float:
 
 
 def rates(devices: Iterable[Device]) -> Rates:
-    """What these devices send in a day. The collector, which may be among them, sends nothing to the store."""
+    """What these devices send in a day. The collector, which may be among them, sends nothing there."""
     kinds = Counter(device.kind for device in devices if device.kind != COLLECTOR)
     return rates_of(kinds)
 
@@ -202,12 +203,15 @@ def _days(sent: Rates, costs: Costs, tier: Kept, room: int) -> float | None:
 
 
 def _suggest(sent: Rates, asked: Storage, costs: Costs, room: int) -> Storage | None:
-    """Shorten raw, then minute, then hour, each to no less than a day, until it fits."""
+    """Shorten raw, then minute, then hour until it fits: to a week, a month, a year; else to a day each."""
     found = asked
-    for tier in KEPT:
+    for tier, least in (
+        (tier, floor) for floors in _FLOORS for tier, floor in zip(KEPT, floors, strict=True)
+    ):
         others = sum(tier_bytes(sent, costs, t, getattr(found, t) / DAY) for t in KEPT if t != tier)
-        days = min(_days(sent, costs, tier, room - others) or 0.0, getattr(asked, tier) / DAY)
-        found = found.model_copy(update={tier: max(1.0, math.floor(days + 1e-9)) * DAY})
+        now = getattr(found, tier) / DAY
+        days = min(_days(sent, costs, tier, room - others) or 0.0, now)
+        found = found.model_copy(update={tier: max(min(least, now), math.floor(days + 1e-9)) * DAY})
         if sum(tier_bytes(sent, costs, t, getattr(found, t) / DAY) for t in KEPT) <= room:
             return found
     return None

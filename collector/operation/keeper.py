@@ -79,7 +79,7 @@ class Keeper:
             self._failing = False
 
     def look(self, now: int, moment: float) -> None:
-        """Measure, delete what must go, measure again, forecast. `now` in epoch ns, `moment` monotonic seconds.
+        """Measure, delete what must go, forecast. `now` in epoch ns, `moment` in monotonic seconds.
 
         Raises StoreError, sqlite3.Error, OSError.
         """
