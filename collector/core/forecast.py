@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 DAY_NS = 86_400 * 10**9
-_LEAST_NS = DAY_NS // 4
+_APART = 1 / 3
 _MOST = 400  # points that a slope is taken of
 
 
@@ -20,20 +20,21 @@ class Growing:
     stops: float | None = None
 
 
-def slope(times: Sequence[int], sizes: Sequence[float]) -> float | None:
-    """Bytes a day: the median of the slopes between all pairs (Theil and Sen), of times in epoch ns.
+def slope(along: Sequence[float], sizes: Sequence[float]) -> float | None:
+    """How `sizes` rise with `along`: the median slope between pairs of points (Theil and Sen) well apart.
 
-    Three of ten points may be wild without harm. None until a quarter of a day has been measured.
+    Of pairs close to each other the steps in which files grow would be seen, not their growth. A few wild
+    points do no harm. None for fewer than three points, or without any way between them.
     """
-    if len(times) < 3 or times[-1] - times[0] < _LEAST_NS:
+    if len(along) < 3:
         return None
-    step = -(-len(times) // _MOST)
-    when = (np.array(times[::-step], np.float64) - times[0]) / DAY_NS
-    size = np.array(sizes[::-step], np.float64)
+    step = -(-len(along) // _MOST)
+    when, size = (np.array(column[::-step], np.float64) for column in (along, sizes))
     a, b = np.triu_indices(len(when), 1)
     apart = when[a] - when[b]
-    fair = apart > 0
-    return float(np.median((size[a] - size[b])[fair] / apart[fair])) if fair.any() else None
+    far = np.abs(apart).max()
+    fair = np.abs(apart) >= _APART * far
+    return float(np.median((size[a] - size[b])[fair] / apart[fair])) if far > 0 else None
 
 
 def days_until(room: float, growing: Iterable[Growing]) -> float | None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from collector.core.config import Config
-from collector.core.contract import KEPT, Costs, Kept, Plan, Share, with_measured
+from collector.core.contract import KEPT, Costs, Kept, Plan, Share, human, with_measured
 from collector.core.forecast import Growing, days_until
 from collector.core.holding import Holding, ShareUse
 from collector.core.readings import I64, SeriesTable
@@ -84,7 +84,7 @@ class Keeper:
         Raises StoreError, sqlite3.Error, OSError.
         """
         usage = self._keep(now)
-        self._samples.take(now, usage.tiers, usage.state)
+        self._samples.take(now, usage.tiers, usage.state - _logs(self._folder))
         self._count(moment)
         self.holding = self._describe(usage, now)
 
@@ -125,6 +125,8 @@ class Keeper:
                 deleted[key], freed[key] = each, freed.get(key, 0) + size
                 self._samples.note(each.tier, size, each.before, now, each.why)
             before, usage = usage, self._usage()
+            for name, rows in _fewer(before, usage):
+                self._samples.note_rows(name, rows)
             moved = _oldest(before) != _oldest(usage) or usage.held < before.held
             step = 1 if moved else step * 2
             if not moved and new[0].why == "room" and _at_the_end(new[0], usage):
@@ -141,7 +143,7 @@ class Keeper:
                 continue
             if each.why == "room":
                 self._shed_at = now
-                log.warning("storage: %d bytes of %s readings went before their time", freed[key], each.tier)
+                log.warning("storage: %s of %s rows went before their time", human(freed[key]), each.tier)
             detail = {"tier": each.tier, "before": each.before, "bytes": freed[key], "why": each.why}
             self._from.audit(now, "collector", "storage.shed", detail)
         if deleted:
@@ -172,7 +174,7 @@ class Keeper:
     def _describe(self, usage: Usage, now: int) -> Holding:
         plan, breach, admitted = self._from.contract()
         capacity = self._contract.capacity
-        growth = self._samples.growth()
+        growth = self._samples.growth
         holding = Holding(
             now,
             capacity,
@@ -223,6 +225,13 @@ def _shares(usage: Usage, plan: Plan | None) -> tuple[ShareUse, ...]:
     )
 
 
+def _fewer(before: Usage, after: Usage) -> Iterator[tuple[Kept, int]]:
+    now = {tier.tier: tier.rows for tier in after.tiers}
+    for tier in before.tiers:
+        if (rows := tier.rows - now.get(tier.tier, 0)) > 0:
+            yield tier.tier, rows
+
+
 def _oldest(usage: Usage) -> list[int | None]:
     return [tier.oldest for tier in usage.tiers]
 
@@ -236,6 +245,11 @@ def _state(folder: Path) -> int:
     """Bytes of state.db, of a server's accounts, of snapshots and of the reserve: all that is never shed."""
     files = [*folder.glob("*.db"), *folder.glob("*.db-wal"), *folder.glob("snapshots/*"), folder / "reserve"]
     return sum(_size(file) for file in files)
+
+
+def _logs(folder: Path) -> int:
+    """Bytes of write-ahead logs: they fill up, and then grow no more."""
+    return sum(_size(file) for file in folder.glob("*.db-wal"))
 
 
 def _size(file: Path) -> int:

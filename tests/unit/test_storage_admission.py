@@ -136,7 +136,7 @@ def test_a_measured_reading_takes_the_place_of_the_default(folder: Path) -> None
     (folder / "data").mkdir()
     measured = {"tier": "raw", "rows": 1_000_000, "bytes": 2_000_000, "days": 9.0}
     (folder / "data" / "storage.json").write_text(
-        json.dumps({"samples": [], "shed": [], "tiers": [measured]})
+        json.dumps({"samples": [], "gone_rows": {}, "shed": [], "tiers": [measured]})
     )
     found = json.loads(nagari(folder, "storage", "plan", "--json").stdout)
     assert found["bytes_per"]["reading"] == 2.0
