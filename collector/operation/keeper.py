@@ -193,7 +193,7 @@ class Keeper:
             return holding
         return replace(
             holding,
-            days_left=self._days_left(usage, growth, now) if growth else None,
+            days_left=self._days_left(usage, growth, now) if growth and usage.tiers else None,
             alarm=usage.held >= self._contract.alarm * capacity,
             shedding=self._shed_at is not None and now - self._shed_at < _REMEMBER,
         )
@@ -204,9 +204,10 @@ class Keeper:
         room = self._contract.shed * self._contract.capacity - usage.held
         parts = [Growing(growth.get("state", 0.0))]
         for tier in usage.tiers:
-            age = 0.0 if tier.oldest is None else (now - tier.oldest) / DAY
-            kept = getattr(self._contract, tier.tier) / 86_400
-            parts.append(Growing(growth.get(tier.tier, 0.0), max(0.0, kept - age)))
+            ends = None  # of a server, whose own retention it is
+            if tier.oldest is not None:
+                ends = max(0.0, getattr(self._contract, tier.tier) / 86_400 - (now - tier.oldest) / DAY)
+            parts.append(Growing(growth.get(tier.tier, 0.0), ends))
         return days_until(room, parts)
 
 

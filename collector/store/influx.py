@@ -21,7 +21,7 @@ from influxdb_client.rest import ApiException
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
 from collector.core.storeurl import StoreUrl
-from collector.store.base import Aggregate, StoreError
+from collector.store.base import Aggregate, StoreError, TierUsage
 from collector.store.folding import fold
 from collector.store.server import Newest
 from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
@@ -146,6 +146,10 @@ class Influx:
             return fold(self._stretches(key, start, end), step, agg, limit)
         when = _times([row["_time"] for row in rows]) // step * step  # the first bucket is cut by the start
         return list(zip(when.tolist(), value.tolist(), strict=True))
+
+    def usage(self) -> list[TierUsage]:
+        """Nothing: it does not say."""
+        return []
 
     def close(self) -> None:
         """Let go of its connections."""

@@ -76,6 +76,9 @@ class Server(Protocol):
     ) -> list[tuple[int, float]]:
         """As Store.points."""
 
+    def usage(self) -> list[TierUsage]:
+        """As Store.usage: empty if the server does not say."""
+
     def close(self) -> None:
         """Let go of its connections."""
 
@@ -168,8 +171,8 @@ class ServerStore:
         return self._accounts.rejects(limit, before)
 
     def usage(self) -> list[TierUsage]:
-        """Nothing: what the server keeps, and how long, is the server's own."""
-        return []
+        """What is kept, by tier, as the server says; empty if it does not."""
+        return self._server.usage()
 
     def shed(self, tier: Tier, before: int) -> int:
         """Nothing: the server's own retention deletes."""

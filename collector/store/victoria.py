@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
-from collector.store.base import Aggregate, StoreError
+from collector.store.base import Aggregate, StoreError, TierUsage
 from collector.store.folding import fold
 from collector.store.lines import FIELD, speakable
 from collector.store.server import Newest
@@ -150,6 +150,17 @@ class Victoria:
             assert step is not None
             found = fold(self._stretches(selector, first, end_ms), max(step // MS, 1), agg, limit)
         return [(when * MS, value) for when, value in found]
+
+    def usage(self) -> list[TierUsage]:
+        """All of it as raw readings; of their times it says nothing."""
+        answer = self._web.get("/metrics")
+        sizes, rows = (
+            sum(float(value) for value in re.findall(rf"^{name}.*? (\S+)$", answer.text, re.M))
+            for name in ("vm_data_size_bytes", r'vm_rows\{type="storage')
+        )
+        if answer.status_code >= 300:
+            raise failed(self._web.url, answer.status_code, answer.text)
+        return [TierUsage("raw", round(rows), round(sizes), None, None)]
 
     def close(self) -> None:
         """Let go of its connections."""
