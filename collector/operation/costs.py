@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +9,8 @@ import numpy as np
 
 from collector.core.contract import DAY, Costs, metrics_of, readings_a_day
 from collector.core.holding import DeviceCost, KindCost
-from collector.core.readings import I64, SeriesTable
+from collector.core.readings import F64, I64, SeriesTable
+from devices.catalogue import KINDS
 from devices.model import Device
 
 ALLOWED = 1.5
@@ -36,45 +35,50 @@ def bill(
     place, _ = table.columns()
     places, _ = table.names()
     size = min(len(place), len(counts))
-    readings = np.bincount(place[:size], counts[:size], len(places))
-    heard = np.bincount(place[:size], (counts[:size] > 0).astype(float), len(places))
+    came: F64 = np.bincount(place[:size], counts[:size], len(places)).astype(np.float64)
+    series: F64 = np.bincount(place[:size], counts[:size] > 0, len(places)).astype(np.float64)
+    heard = np.flatnonzero(came)
+    kinds = [*KINDS, UNCLAIMED]
+    number = {kind: n for n, kind in enumerate(kinds)}
+    kind = np.array(
+        [number.get(_kind(places[each], devices), number[UNCLAIMED]) for each in heard.tolist()], np.intp
+    )
+    planned = np.array([*(readings_a_day(kind) for kind in KINDS), 0.0])[kind]
+    spare = np.array([*map(metrics_of, KINDS), 0])[kind]  # a message more or less
     times = DAY / seconds
-    found = []
-    for number in np.flatnonzero(readings).tolist():
-        site, name = places[number]
-        device = devices.get(name)
-        known = device is not None and device.site == site
-        kind = device.kind if known and device is not None else UNCLAIMED
-        a_day = float(readings[number]) * times
-        planned = readings_a_day(kind) if known else 0.0
-        fair = planned * ALLOWED / times + metrics_of(kind)
-        size_a_day = _bytes(a_day, float(heard[number]), costs)
-        found.append(
-            DeviceCost(site, name, kind, a_day, size_a_day, planned, known and readings[number] > fair)
-        )
-    dearest = heapq.nlargest(most, found, key=lambda each: (each.over, each.bytes))
-    return Bill(_kinds(found), tuple(dearest), sum(each.over for each in found))
-
-
-def _bytes(readings: float, series: float, costs: Costs) -> float:
-    """Bytes a day at rest: compacted raw readings and the roll-ups' rows."""
-    each = readings / series if series else 0.0
-    return readings * costs.cold + series * (min(1440.0, each) * costs.minute + min(24.0, each) * costs.hour)
-
-
-def _kinds(found: list[DeviceCost]) -> tuple[KindCost, ...]:
-    by_kind: dict[str, list[DeviceCost]] = defaultdict(list)
-    for each in found:
-        by_kind[each.kind].append(each)
-    rows = [
-        KindCost(
-            kind,
-            len(those),
-            sum(each.readings for each in those),
-            sum(each.bytes for each in those),
-            sum(each.planned for each in those),
-            sum(each.over for each in those),
-        )
-        for kind, those in by_kind.items()
+    over = (kind < len(KINDS)) & (came[heard] > planned * ALLOWED / times + spare)
+    readings = came[heard] * times
+    size_a_day = _bytes(readings, series[heard], costs)
+    columns = np.stack([np.ones(len(heard)), readings, size_a_day, planned, over])
+    sums = np.stack([np.bincount(kind, column, len(kinds)) for column in columns], axis=1)
+    found = [
+        KindCost(name, int(count), each, byte, plan, int(above))
+        for name, (count, each, byte, plan, above) in zip(kinds, sums.tolist(), strict=True)
+        if count
     ]
-    return tuple(sorted(rows, key=lambda row: -row.bytes))
+    dearest = [
+        DeviceCost(
+            places[heard[row]][0],
+            places[heard[row]][1],
+            kinds[kind[row]],
+            float(readings[row]),
+            float(size_a_day[row]),
+            float(planned[row]),
+            bool(over[row]),
+        )
+        for row in np.lexsort((-size_a_day, ~over))[:most].tolist()
+    ]
+    return Bill(tuple(sorted(found, key=lambda row: -row.bytes)), tuple(dearest), int(over.sum()))
+
+
+def _kind(place: tuple[str, str], devices: Mapping[str, Device]) -> str:
+    site, name = place
+    device = devices.get(name)
+    return device.kind if device is not None and device.site == site else UNCLAIMED
+
+
+def _bytes(readings: F64, series: F64, costs: Costs) -> F64:
+    """Bytes a day at rest: compacted raw readings and the roll-ups' rows."""
+    each = readings / series
+    rows = np.minimum(1440.0, each) * costs.minute + np.minimum(24.0, each) * costs.hour
+    return readings * costs.cold + series * rows
