@@ -35,6 +35,8 @@ from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.notify.log import LogChannel
 from collector.notify.webhook import WebhookChannel
+from collector.operation.admission import Admission
+from collector.operation.keeper import Keeper, Sources
 from collector.operation.selfwatch import SelfWatch
 from collector.operation.status import RunningCollector
 from collector.state import OutboxRow, State
@@ -91,6 +93,7 @@ class App:
         data = _data_folder(config.data.dir)
         self.state = State(data / "state.db")
         self.versions = Versions(self.state, files, str(config.region.dir))
+        self.admission = Admission(config, self.state, self.versions.inventory)
         self.table = SeriesTable()
         self.store: Store = open_store(config.store, data, self.table)
         self.snapshots = Snapshots(data / "snapshots")
@@ -105,6 +108,7 @@ class App:
             retention=Retention(lambda: self.snapshots.floor(ALARMING), lambda: self.storing.cursor),
         )
         self.storing = Storing(self.journal, self.store, self.decoder, self.table, self.snapshots)
+        self.keeper = Keeper(config, self.store, self.table, self._sources())
         self.alarming = Alarming(
             self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
         )
@@ -112,6 +116,15 @@ class App:
         self.consumers: Sequence[Consumer] = [Consumer(channel, self.state) for channel in _channels(config)]
         self._loop: asyncio.AbstractEventLoop
         self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def _sources(self) -> Sources:
+        return Sources(
+            journal=lambda: self.journal.size,
+            rates=self.storing.rates.cut,
+            devices=lambda: self.versions.inventory.devices,
+            contract=lambda: (self.admission.plan, self.admission.breach, self.admission.admitted),
+            audit=self.state.audit,
+        )
 
     async def start(self, group: asyncio.TaskGroup, ready: asyncio.Event) -> None:
         """Open the journal, listen, serve; then the followers take up where they stood. Raises Problems."""
@@ -128,6 +141,7 @@ class App:
         self.storing.thread.start()
         self.alarming.thread.start()
         self._spawn(group, self.watch.run(), "selfwatch")
+        self._spawn(group, self.keeper.run(), "keeper")
         self._spawn(group, self._housekeeping(), "housekeeping")
         self._spawn(group, self._reloading(), "reload")
         for consumer in self.consumers:
@@ -248,12 +262,14 @@ class App:
         folder = self.config.region.dir
         try:
             files = await asyncio.to_thread(regions.read_folder, folder)
+            await asyncio.to_thread(self.admission.check, files, str(folder))
             changed = await asyncio.to_thread(self.versions.renew, files, str(folder))
         except Problems as problems:
             for problem in problems.problems:
                 log.error("the region is not taken: %s", problem)  # noqa: TRY400 (a mistake, not a fault)
             return
         if changed:
+            await asyncio.to_thread(self.admission.renew, self.versions.inventory)
             self._record_region()
         log.info("the region %s: %s", folder, "taken anew" if changed else "is unchanged")
 

@@ -113,6 +113,13 @@ _COLLECTOR = _kind(
     _flag("journal_damaged"),
     _flag("unclaimed_full"),
     _flag("notify_stuck"),
+    Metric("storage_used_pct", "%", low=0, resolution=0.01),
+    Metric("storage_days_left", "d", low=0, resolution=0.1),
+    _flag("storage_nearly_full"),
+    _flag("storage_shedding"),
+    _flag("storage_breach"),
+    _flag("storage_failing"),
+    Metric("storage_over_rate", "", low=0, resolution=1),  # devices that send more than their kind's plan
 )
 
 KINDS: Final[Mapping[str, Kind]] = {

@@ -1,4 +1,4 @@
-"""Durations as people write them in settings, rules and scenarios: `30s`, `10m`, `1h30m`, `30d`."""
+"""Durations as people write them in settings, rules and scenarios: `30s`, `1h30m`, `30d`, `2y` (of 365 d)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-_SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SPANS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "y": 31_536_000.0}
 _NUMBER = r"\d+(?:\.\d+)?"
-_PART = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d)")
-_WHOLE = re.compile(rf"{_NUMBER}|{_NUMBER}\s*(?:ms|s|m|h|d)(?:\s*{_NUMBER}(?:ms|s|m|h|d))*")
+_PART = re.compile(rf"({_NUMBER})\s*(ms|s|m|h|d|y)")
+_WHOLE = re.compile(rf"{_NUMBER}|{_NUMBER}\s*(?:ms|s|m|h|d|y)(?:\s*{_NUMBER}(?:ms|s|m|h|d|y))*")
 
 
 def seconds(value: object) -> float:

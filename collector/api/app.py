@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from collector.api import alerts, errors, inventory, ops, places, series, session, stream
+from collector.api import alerts, errors, inventory, ops, places, series, session, storage, stream
 from collector.api.collector import Collector
 from collector.api.context import Context, Pace
 from collector.api.guard import Guard
@@ -23,6 +23,7 @@ ROUTERS = (
     series.router,
     alerts.router,
     stream.router,
+    storage.router,
     ops.router,
 )
 STATIC = Path(__file__).parent / "static"

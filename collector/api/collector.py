@@ -8,6 +8,7 @@ from typing import Protocol
 
 from collector.alarms.model import Transition
 from collector.core.config import Config
+from collector.core.holding import Holding
 from collector.core.readings import I64, U8, SeriesTable
 from collector.core.records import Action
 from collector.state import State
@@ -75,6 +76,9 @@ class Collector(Protocol):
 
     def presence(self) -> Mapping[str, Presence]:
         """By device id; a device that was never heard of is missing. May be called from any thread."""
+
+    def storage(self) -> Holding:
+        """How full the disk is, as it was looked at last."""
 
     async def act(self, action: Action) -> Transition:
         """Journal the action and return the transition it caused (`refused` with a reason as its comment).

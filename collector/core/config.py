@@ -7,10 +7,18 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from collector.core import storeurl
 from devices.duration import Seconds, seconds
@@ -144,6 +152,27 @@ class StoreConfig(_Section):
         return storeurl.parse(self.url)
 
 
+class Storage(_Section):
+    """The storage contract: how much there is, how long what is kept, when room is made (docs/storage.md).
+
+    Without a capacity nothing is enforced. `margin`, `alarm` and `shed` are parts of the capacity.
+    """
+
+    capacity: Size | None = None
+    raw: Seconds = Field(seconds("90d"), ge=86400)
+    minute: Seconds = Field(seconds("2y"), ge=86400)
+    hour: Seconds = Field(seconds("10y"), ge=86400)
+    margin: float = Field(0.15, ge=0, lt=0.9)
+    alarm: float = Field(0.8, gt=0, le=1)
+    shed: float = Field(0.9, gt=0, le=0.98)
+
+    @model_validator(mode="after")
+    def _alarm_first(self) -> Self:
+        if self.alarm >= self.shed:
+            raise ValueError(f"alarm = {self.alarm} is not below shed = {self.shed}; alarm before")
+        return self
+
+
 class Limits(_Section):
     """Caps on what the field can make us hold."""
 
@@ -177,6 +206,7 @@ class Config(_Section):
     region: Region = Region()
     journal: Journal = Journal()
     store: StoreConfig = StoreConfig()
+    storage: Storage = Storage()
     limits: Limits = Limits()
     notify: Notify = Notify()
 

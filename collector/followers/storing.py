@@ -17,6 +17,7 @@ from collector.followers.coarse import coarse
 from collector.followers.fates import judge
 from collector.followers.lasts import Lasts
 from collector.followers.patience import Patience, StoppedError
+from collector.followers.rates import Rates
 from collector.followers.saving import Saver
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
@@ -65,6 +66,7 @@ class Storing:
         self._strange: Bools = np.empty(0, np.bool_)
         self._strange_count = 0
         self.lasts = Lasts(table)
+        self.rates = Rates()
         self._dating = Dating(table)
         self.ledger = Ledger()
         self._next = Ledger()
@@ -216,6 +218,7 @@ class Storing:
         self._pending += len(new) + len(fates.rejects) + len(found)
         if len(new):
             self._rows.append(new)
+            self.rates.take(new)
         self._rejects += fates.rejects
 
     def _flagged(self, rows: Readings) -> Readings:

@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from collector.api.collector import Health
+from collector.core.holding import Holding
 
 FATES = ("stored", "duplicate", "quarantined", "dropped")
 COUNTERS = {
@@ -35,13 +36,44 @@ GAUGES = {
 }
 
 
-def exposition(stats: Mapping[str, int | float], health: Health) -> bytes:
+def exposition(stats: Mapping[str, int | float], health: Health, storage: Holding) -> bytes:
     """The text of a scrape. Labels hold fates and part names, never device ids."""
     registry = CollectorRegistry()
     registry.register(_Once(stats, health))
+    registry.register(_Storage(storage))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return generate_latest(registry)
+
+
+class _Storage:
+    """What is on disk, by share."""
+
+    def __init__(self, holding: Holding) -> None:
+        self._holding = holding
+
+    def collect(self) -> Iterator[Metric]:
+        holding = self._holding
+        sizes = GaugeMetricFamily("nagari_storage_bytes", "Bytes on disk by share", labels=["share"])
+        for share in holding.shares:
+            sizes.add_metric([share.share], share.bytes)
+        yield sizes
+        gone = CounterMetricFamily("nagari_storage_shed_bytes", "Bytes deleted", labels=["tier", "why"])
+        for shed in holding.shed:
+            gone.add_metric([shed.tier, shed.why], shed.bytes)
+        yield gone
+        figures = {
+            "nagari_storage_capacity_bytes": ("Bytes there are, by the storage contract", holding.capacity),
+            "nagari_storage_held_bytes": ("Bytes on disk, and those the journal may yet take", holding.held),
+            "nagari_storage_days_left": ("Days until room must be made before its time", holding.days_left),
+            "nagari_storage_over_rate_devices": (
+                "Devices that send more than their kind's plan",
+                holding.over,
+            ),
+        }
+        for name, (text, value) in figures.items():
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=value)
 
 
 class _Once:

@@ -16,6 +16,8 @@ from collector.ingest.journal import Journal
 from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
+from collector.operation.admission import Admission
+from collector.operation.keeper import Keeper
 from collector.state import State
 from collector.store.base import Store
 
@@ -36,3 +38,5 @@ class Parts(Protocol):
     alarming: Alarming
     hub: Hub
     consumers: Sequence[Consumer]
+    admission: Admission
+    keeper: Keeper

@@ -39,8 +39,8 @@ class SelfWatch:
         flags = self.flags(now)
         if flags != self._flags or now - self._written_at >= REPEAT:
             self._flags, self._written_at = flags, now
-            lag = self._collector.store_lag()
-            self._parts.recorder.record(RecordKind.HEALTH, {**flags, "store_lag_s": lag})
+            parts, lag = self._parts, self._collector.store_lag()
+            parts.recorder.record(RecordKind.HEALTH, {**flags, "store_lag_s": lag, **parts.keeper.sizes()})
 
     def flags(self, now: float) -> dict[str, bool]:
         """What is wrong, by metric of the device kind `collector`."""
@@ -56,4 +56,5 @@ class SelfWatch:
             "journal_damaged": bool(parts.journal.damage),
             "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
+            **parts.keeper.flags(),
         }

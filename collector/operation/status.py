@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from collector.alarms.model import Transition
 from collector.api.collector import Health, Last, Newest
+from collector.core.holding import Holding
 from collector.core.records import Action, RecordKind
 from collector.operation.figures import exposition
 from collector.operation.parts import Parts
@@ -117,6 +118,10 @@ class RunningCollector:
                 found[device.id] = "unknown"
         return found
 
+    def storage(self) -> Holding:
+        """How full the disk is, as it was looked at last."""
+        return self._parts.keeper.holding
+
     async def act(self, action: Action) -> Transition:
         """Journal the action and return the transition it caused. Raises Problems."""
         answer = self._parts.alarming.expect(action.id)
@@ -132,4 +137,4 @@ class RunningCollector:
 
     def metrics(self) -> bytes:
         """Prometheus' text exposition."""
-        return exposition(self.stats(), self.health())
+        return exposition(self.stats(), self.health(), self.storage())

@@ -55,6 +55,14 @@ def page(con: sqlite3.Connection, limit: int, before: int | None) -> list[AuditR
     return [AuditRow(**dict(row) | {"detail": json.loads(row["detail"])}) for row in rows]
 
 
+def of(con: sqlite3.Connection, what: str, limit: int) -> list[AuditRow]:
+    """The newest rows of that kind first."""
+    rows = con.execute(
+        "select seq, at, who, what, detail from audit where what = ? order by seq desc limit ?", [what, limit]
+    )
+    return [AuditRow(**dict(row) | {"detail": json.loads(row["detail"])}) for row in rows]
+
+
 def _hash(before: bytes, seq: int, at: int, who: str, what: str, detail: str) -> bytes:
     row = json.dumps([seq, at, who, what, detail], ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(before + row.encode()).digest()

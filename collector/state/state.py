@@ -161,6 +161,10 @@ class State:
         """The newest first; `before` is the number of the last one seen."""
         return audit.page(self._db.read(), limit, before)
 
+    def audited(self, what: str, limit: int) -> list[AuditRow]:
+        """The rows of the audit that say `what`, the newest first."""
+        return audit.of(self._db.read(), what, limit)
+
     def verify_audit(self) -> int | None:
         """None if nobody touched the audit; else the number of the first row that is wrong or gone."""
         return audit.verify(self._db.read())

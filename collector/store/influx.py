@@ -22,7 +22,7 @@ from influxdb_client.rest import ApiException
 from collector.core.readings import F64, I64, Bools, SeriesKey
 from collector.core.storeurl import StoreUrl
 from collector.store import scanning
-from collector.store.base import Aggregate, StoreError
+from collector.store.base import Aggregate, StoreError, TierUsage
 from collector.store.folding import fold
 from collector.store.remote import Newest, Piece
 from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
@@ -157,6 +157,10 @@ class Influx:
     def scan(self, start: int, end: int) -> Iterator[Piece]:
         """As Store.scan."""
         yield from scanning.pieces(self._stretch, start, end, 1)
+
+    def usage(self) -> list[TierUsage]:
+        """Nothing: it does not say."""
+        return []
 
     def close(self) -> None:
         """Let go of its connections."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from collector.core.readings import F64, I64, U8, Bools, SeriesKey
-from collector.store.base import Aggregate
+from collector.store.base import Aggregate, TierUsage
 
 Newest = tuple[str, str, int, float]
 """Site, device, epoch ns, value."""
@@ -51,6 +51,9 @@ class Server(Protocol):
 
     def scan(self, start: int, end: int) -> Iterator[Piece]:
         """As Store.scan; what is not ours on the server is left out."""
+
+    def usage(self) -> list[TierUsage]:
+        """As Store.usage: empty if the server does not say."""
 
     def close(self) -> None:
         """Let go of its connections."""

@@ -134,14 +134,6 @@ class ServerStore:
         """Not of a server's readings: raises StoreError."""
         raise StoreError("a server's readings are copied with the server's own tools", permanent=True)
 
-    def usage(self) -> list[TierUsage]:
-        """Nothing: the server does not say."""
-        return []
-
-    def shed(self, tier: Tier, before: int) -> int:
-        """Nothing: the server has a retention of its own."""
-        return 0
-
     def tidy(self, now: int) -> None:
         """Nothing: the server does so itself."""
 
@@ -156,6 +148,14 @@ class ServerStore:
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""
         return self._accounts.rejects(limit, before)
+
+    def usage(self) -> list[TierUsage]:
+        """What is kept, by tier, as the server says; empty if it does not."""
+        return self._server.usage()
+
+    def shed(self, tier: Tier, before: int) -> int:
+        """Nothing: the server's own retention deletes."""
+        return 0
 
     def close(self) -> None:
         """Release the file and the connections."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
 from collector.store import scanning
-from collector.store.base import Aggregate, StoreError
+from collector.store.base import Aggregate, StoreError, TierUsage
 from collector.store.folding import fold
 from collector.store.lines import FIELD, QUALITY, speakable
 from collector.store.remote import Newest, Piece
@@ -156,6 +156,17 @@ class Victoria:
     def scan(self, start: int, end: int) -> Iterator[Piece]:
         """As Store.scan, whole milliseconds."""
         yield from scanning.pieces(self._stretch, max(-(-start // MS), 0) * MS, -(-end // MS) * MS, MS)
+
+    def usage(self) -> list[TierUsage]:
+        """All of it as raw readings; of their times it says nothing."""
+        answer = self._web.get("/metrics")
+        sizes, rows = (
+            sum(float(value) for value in re.findall(rf"^{name}.*? (\S+)$", answer.text, re.M))
+            for name in ("vm_data_size_bytes", r'vm_rows\{type="storage')
+        )
+        if answer.status_code >= 300:
+            raise failed(self._web.url, answer.status_code, answer.text)
+        return [TierUsage("raw", round(rows), round(sizes), None, None)]
 
     def close(self) -> None:
         """Let go of its connections."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 BENCHES = (
     "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "load", "day",
-    "series", "villages", "servers",
+    "series", "villages", "servers", "quota",
 )  # fmt: skip
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
@@ -31,6 +31,11 @@ GOALS = {
     "servers.victoria_msg_s": ">= 20,000",
     "servers.victoria_lost": "0",
     "servers.victoria_catch_up_ratio": ">= 5",
+    "quota.most_held_pct": "<= 100",
+    "quota.most_on_disk_pct": "<= 100",
+    "quota.protected_lost": "0",
+    "quota.holes": "0",
+    "quota.forecast_worst_error_pct": "<= 10",
     "series.ratio": ">= 0.7",
     "series.most_mb": "<= 1500",
     "villages.lost": "0",

@@ -21,6 +21,7 @@ from collector.api.collector import Health, Last, Newest
 from collector.api.context import Pace
 from collector.api.hub import Hub
 from collector.core.config import Config, check
+from collector.core.holding import Holding
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
 from collector.followers.lasts import NEVER
@@ -89,6 +90,7 @@ class Desk:
         self.table = SeriesTable()
         self.store = open_store("duckdb:", folder, self.table, 64_000_000)
         self.hub = Hub()
+        self.holding = Holding(0, None, 0, 0, ())
         self.broken: Problems | None = None
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
         self.online: dict[str, Presence] = {}
@@ -138,6 +140,9 @@ class Desk:
 
     def presence(self) -> Mapping[str, Presence]:
         return self.online
+
+    def storage(self) -> Holding:
+        return self.holding
 
     def metrics(self) -> bytes:
         return b"# TYPE nagari_received_total counter\nnagari_received_total 3\n"
