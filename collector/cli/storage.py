@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from collector.cli import storage_copy
+from collector.cli import storage_copy, storage_import
 
 storage = typer.Typer(
     no_args_is_help=True,
     help="The readings' store: move it to another place, bring history in.",
 )
-for module in (storage_copy,):
+for module in (storage_copy, storage_import):
     module.add(storage)
 
 

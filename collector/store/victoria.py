@@ -49,7 +49,7 @@ _FLAGS = {  # what the server must run with, so that what is written is what is 
     "influxTrimTimestamp": ("1ms", "cuts our times"),
 }
 _OURS = f'{{{{__name__=~".+_({FIELD}|{QUALITY})",site!="",site!="{{}}"}}}}'
-"""All that is ours. A new number each time: the server remembers for seconds which series a selector found."""
+"""All that is ours. A new number each time: the server remembers for seconds what a selector found."""
 _YEARS = re.compile(r"(\d+(?:\.\d+)?)y")
 
 
