@@ -21,17 +21,17 @@ Examples:
 
 `nagari storage import history.csv --dry-run`: look through it only
 
-`nagari storage import old.parquet --broker mqtts://broker --ca ca.crt --username import --password-file import.pw`
+`nagari storage import old.parquet --broker mqtts://broker --ca ca.crt --username import --password-file pw`
 
-`nagari storage import ont.csv --site 1305012001 --device ont-1305012001 --timezone Asia/Jakarta`: a column a metric
+`nagari storage import ont.csv --site 1305012001 --device ont-1305012001`: a column for each metric
 
 `nagari storage import cpu.lp --map column:host=device --map metric:cpu_usage=cpu_pct --site 130501`
 
-`nagari storage import history.csv --api http://127.0.0.1:8080 --token-file admin.token`: and compare at the end
+`nagari storage import history.csv --api http://127.0.0.1:8080 --token-file a.token`: and compare
 
-Published as devices publish it: what is older than a day is stored in its own time and never judged, what is
-younger is judged as late, what is stored already is a duplicate. Ended at any moment, the same command goes on
-where it stood. Bad lines are told (file:line, what, the mend) and left out.
+Published as devices publish it: what is older than a day is stored in its own time and never judged, what
+is younger is judged as late, what is stored already is a duplicate. Ended at any moment, the same command
+goes on where it stood. Bad lines are told (file:line, what, the mend) and left out.
 """
 
 
@@ -82,7 +82,12 @@ def import_(
     sources = _sources(files, form, maps or [], site, device, time_unit, timezone)
     survey = _survey(sources, region, quiet=as_json)
     _tell_faults(survey)
-    said = {"lines": survey.lines, "readings": survey.readings, "bad": survey.bad, "young": survey.young}
+    said: dict[str, Any] = {
+        "lines": survey.lines,
+        "readings": survey.readings,
+        "bad": survey.bad,
+        "young": survey.young,
+    }
     said |= {"first": survey.first, "last": survey.last, "unclaimed": len(survey.unknown)}
     refused = (strict and survey.bad > 0) or (bool(survey.unknown) and not allow_unclaimed)
     if dry_run or refused or not survey.readings:
@@ -96,7 +101,8 @@ def import_(
     progress = Progress.load(notes, broker, sources)
     collector = Api(api, find_token(token_file)) if api else None
     if collector and not progress.before:
-        progress.before = _accounts(collector)
+        sent = {"sent_messages": progress.messages, "sent_values": progress.values}  # without looking
+        progress.before = _accounts(collector) | sent
     options = ClientOptions(broker, username, password_file, None, ca, cert, key, "nagari-import")
     with Bar(quiet=as_json) as bar:
         _send(sources, progress, notes, options, rate, patience, survey.readings, bar)
@@ -221,13 +227,13 @@ def _agree(
         return {when // DAY_MS: round(value) for when, value in found["points"]}
 
     before = progress.before
-    wanted = before["received"] + progress.messages
+    wanted = before["received"] + progress.messages - before["sent_messages"]
     now = agreeing.wait(lambda: _accounts(collector), wanted, lambda why: bar.show(1.0, why), patience)
     missing = agreeing.short(survey.days, count)
     for name in ("stored", "duplicate", "quarantined", "dropped", "conflicts"):
         said[name] = now[name] - before[name]
     said["new_values"] = now["values"] - before["values"]
-    said["duplicate_values"] = max(progress.values - said["new_values"], 0)
+    said["duplicate_values"] = max(progress.values - before["sent_values"] - said["new_values"], 0)
     said["missing_days"] = len(missing)
     for each in missing[:20]:
         day = f"{'/'.join(each.series)}, day {each.day}"

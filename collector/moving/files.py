@@ -78,10 +78,11 @@ def _parquet(file: Path, check: Checker, after: int) -> Iterator[Line]:
         raise Problems.one(str(file), "there is no such file", "name one")
     with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False}) as con:
         try:
-            con.execute("set timezone = 'UTC'")
-            found = con.execute("select * from read_parquet(?)", [str(file)])
-            names = [str(column[0]) for column in found.description or ()]
-            take, number = _taking(file, names, check), 0
+            con.read_parquet(str(file)).create_view("history")
+            shown = con.execute("describe history").fetchall()
+            take, number = _taking(file, [name for name, *_ in shown], check), 0
+            columns = ", ".join(_spoken(name, kind) for name, kind, *_ in shown)
+            found = con.execute(f"select {columns} from history")  # noqa: S608 (names are quoted)
             while rows := found.fetchmany(_ROWS):
                 for row in rows:
                     number += 1
@@ -90,6 +91,12 @@ def _parquet(file: Path, check: Checker, after: int) -> Iterator[Line]:
         except duckdb.Error as error:
             what = f"is no Parquet that can be read ({str(error).splitlines()[0]})"
             raise Problems.one(str(file), what, "write it anew, or give it as CSV") from None
+
+
+def _spoken(name: str, kind: str) -> str:
+    """A column as it is asked for: a time with a zone as epoch ms, which needs no further library."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    return f"epoch_ms({quoted})" if kind == "TIMESTAMP WITH TIME ZONE" else quoted
 
 
 def _lines(file: Path, check: Checker, after: int) -> Iterator[Line]:

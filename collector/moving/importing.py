@@ -1,4 +1,4 @@
-"""Files of history, looked through and then sent, resumably: what was acknowledged is noted in a small file."""
+"""Files of history, sent resumably: what was acknowledged is noted in a small file."""
 
 from __future__ import annotations
 

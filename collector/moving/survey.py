@@ -32,7 +32,7 @@ class Survey:
     _lasts: dict[Series, int] = field(default_factory=dict)
 
     def take(self, file: str, lines: Iterable[Line], unknown: Callable[[Series], str], now: int) -> None:
-        """Add a file's lines. `unknown` says why the region has no such series, "" if it has; `now` epoch ms."""
+        """Add a file's lines. `unknown` says why the region has no such series, or ""; `now` epoch ms."""
         for number, readings, bad in lines:
             self.lines += 1
             self.bad += len(bad)
