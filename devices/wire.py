@@ -92,7 +92,7 @@ def broker(options: ClientOptions, device: Device) -> Broker:
 class Wire(aiomqtt.Client):
     """One connection. aiomqtt takes every PUBACK for success; here `on_ack` learns the broker's answer."""
 
-    def __init__(self, to: Broker, will_topic: str, on_ack: OnAck) -> None:
+    def __init__(self, to: Broker, will_topic: str | None, on_ack: OnAck) -> None:
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = _SESSION_S
         super().__init__(
@@ -102,7 +102,7 @@ class Wire(aiomqtt.Client):
             password=to.password,
             identifier=to.client_id,
             protocol=aiomqtt.ProtocolVersion.V5,
-            will=aiomqtt.Will(will_topic, b"offline", qos=1, retain=True),
+            will=aiomqtt.Will(will_topic, b"offline", qos=1, retain=True) if will_topic else None,
             keepalive=to.keepalive,
             clean_start=False,
             properties=session,

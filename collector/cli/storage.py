@@ -1,13 +1,17 @@
-"""`nagari storage`: how long what is kept, on how much disk."""
+"""`nagari storage`: what is kept, for how long and where; moved, brought in, taken out."""
 
 from __future__ import annotations
 
 import typer
 
-from collector.cli import storage_plan
+from collector.cli import storage_copy, storage_import, storage_plan
 
-storage = typer.Typer(no_args_is_help=True, help="The disk: what fits on it, and for how long.")
-storage_plan.add(storage)
+storage = typer.Typer(
+    no_args_is_help=True,
+    help="The readings' store: what fits and for how long; to another place, history in, tables out.",
+)
+for module in (storage_plan, storage_copy, storage_import):
+    module.add(storage)
 
 
 def add(app: typer.Typer) -> None:

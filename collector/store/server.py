@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -56,6 +57,7 @@ class ServerStore:
         self._server, self._accounts, self._table = server, accounts, table
         self._writer = threading.RLock()
         self._heads: dict[int, str] = {}
+        self._fresh: dict[int, Sent] = {}  # the commit just noted: it need not be read again
         self._run = accounts.incarnation
         waiting = accounts.waiting()
         self._kept = dict.fromkeys(waiting, time.monotonic())  # commit -> when it was delivered
@@ -183,6 +185,7 @@ class ServerStore:
         self._doubt, self._noted = None, ledger.cursor
         if sent is not None:
             self._due.append(seq)
+            self._fresh = {seq: sent}
             self._kept[seq] = time.monotonic()
 
     def _ready(self, *, surely: bool = False) -> None:
@@ -206,9 +209,9 @@ class ServerStore:
     def _deliver(self) -> None:
         while self._due:
             seq = self._due[0]
-            sent = self._accounts.sent(seq)
+            sent = self._fresh.pop(seq, None) or self._accounts.sent(seq)
             rows = lines(
-                [self._head(number) for number in sent.series.tolist()],
+                self._heads_of(sent.series),
                 sent.time.tolist(),
                 sent.value.tolist(),
                 sent.quality.tolist(),
@@ -218,6 +221,12 @@ class ServerStore:
                 self._give_up(seq, sent, rows, refused)
             self._due.popleft()
             self._kept[seq] = time.monotonic()
+
+    def _heads_of(self, series: I32) -> list[str]:
+        """The beginning of each row's line; each series is looked up once."""
+        numbers, which = np.unique(series, return_inverse=True)
+        heads = np.array([self._head(number) for number in numbers.tolist()], object)
+        return cast(list[str], heads[which].tolist())
 
     def _head(self, number: int) -> str:
         found = self._heads.get(number)

@@ -11,21 +11,31 @@ from collector.core.storeurl import StoreUrl
 from collector.store import duckdb
 from collector.store.accounts import Accounts
 from collector.store.base import Store, StoreError
+from collector.store.halfway import Halfway
 from collector.store.influx import Influx
 from collector.store.server import ServerStore
 from collector.store.victoria import Victoria
 from devices.problems import Problems
 from devices.secretfile import read_secret
 
+HALF = "run its `nagari storage copy` again: it goes on where it stood"
 log = logging.getLogger(__name__)
 
 
-def open_store(config: StoreConfig, folder: Path, table: SeriesTable) -> Store:
-    """The store, its own files in `folder`. Raises Problems.
+def open_store(config: StoreConfig, folder: Path, table: SeriesTable, *, half: bool = False) -> Store:
+    """The store, its own files in `folder`; one that is half copied only if `half`. Raises Problems.
 
     A server must answer, and let us in, when it is used for the first time. Later nothing that is wrong with
     it keeps the collector from starting: it is told in the log, the journal waits, and alarms go on.
     """
+    store = _open(config, folder, table)
+    if not half and Halfway.of(store.ledger()) is not None:
+        store.close()
+        raise Problems.one("store.url", f"{config.url} is only half copied", HALF)
+    return store
+
+
+def _open(config: StoreConfig, folder: Path, table: SeriesTable) -> Store:
     place = config.place
     if place.kind == "duckdb":
         return duckdb.open_store(config.url, folder, table, config.memory)

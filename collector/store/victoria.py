@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,8 @@ _FLAGS = {  # what the server must run with, so that what is written is what is 
     "influxSkipSingleField": ("false", "names our series otherwise"),
     "influxTrimTimestamp": ("1ms", "cuts our times"),
 }
-_OURS = f'{{__name__=~".+_({FIELD}|{QUALITY})",site!=""}}'
+_OURS = f'{{{{__name__=~".+_({FIELD}|{QUALITY})",site!="",site!="{{}}"}}}}'
+"""All that is ours. A new number each time: the server remembers for seconds what a selector found."""
 _YEARS = re.compile(r"(\d+(?:\.\d+)?)y")
 
 
@@ -191,7 +193,8 @@ class Victoria:
         if not known:
             return
         names, sites, devices = ("|".join(sorted({str(key[part]) for key in known})) for part in (2, 0, 1))
-        selector = f'{{__name__=~"({names})_{FIELD}",site=~"{sites}",device=~"{devices}"}}'
+        fresh = f'site!="{time.monotonic_ns()}"'  # see _OURS: what was just written has to be found
+        selector = f'{{__name__=~"({names})_{FIELD}",site=~"{sites}",device=~"{devices}",{fresh}}}'
         first, last = int(times[rows].min()) // MS, int(times[rows].max()) // MS
         for key, when, values in self._export(selector, first, last + 1):
             mine = np.array(asked.get(key, []), np.intp)
@@ -244,7 +247,8 @@ class Victoria:
         """All readings with start <= t < end (ns); None if they are too many for one piece."""
         found: list[scanning.Column] = []
         count = 0
-        for labels, when, value in self._lines_of(_OURS, start // MS, end // MS):
+        selector = _OURS.format(time.monotonic_ns())
+        for labels, when, value in self._lines_of(selector, start // MS, end // MS):
             metric, field = scanning.field_of(labels.get("__name__", ""))
             found.append((SeriesKey(*_place(labels), metric), field, when * MS, value))
             count += len(when)

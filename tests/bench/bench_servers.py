@@ -1,8 +1,8 @@
-"""Readings on VictoriaMetrics: whether storing keeps pace, and how fast it catches up after an outage.
+"""Readings on VictoriaMetrics: whether storing keeps pace, and what an outage of the server costs.
 
 The whole path, on mosquitto with the shipped settings: five values a message, 20 rules live. First as fast as
-the broker gives; then at a steady rate across an outage of the server: the backlog's rate of going down, with
-what comes meanwhile, as a multiple of the live rate; and the slowest alert while it goes down.
+the broker gives; then at a steady rate across outages of the server (see outages): stopped, killed, and dying
+right after it said yes.
 
     python -m tests.bench.bench_servers [MESSAGES [OUTAGE_SECONDS]]
 """
@@ -12,21 +12,22 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from collector.broker import free_port
-from tests.acceptance.faults.checks import alerts, rule, rules, wait_for
-from tests.acceptance.faults.publishers import NUMBER, Load, Wire, now_ms, tele, topic
+from tests.acceptance.faults.checks import rule, rules
+from tests.bench import outages
 from tests.bench.bench_throughput import Publisher
 from tests.bench.rig import Rig, balanced, cpu_seconds, resident_mb
 from tests.servers import VictoriaMetrics
 
 N = 500_000
-OUTAGE = 20.0
-LIVE = 3_000
-"""Messages a second across the outage: what a publisher in Python can give beside the rest on two cores."""
+OUTAGE = 60.0
+RATE, SLOWER = 10_000, 2_000
+"""Messages a second across an outage."""
+Fault = Callable[[VictoriaMetrics, float, Callable[[], None]], None]
 RULES = rules(rule("slow", "latency_ms", "above = 300.0, clear_below = 250.0"))
 
 
@@ -64,50 +65,39 @@ def pace(folder: Path, count: int) -> dict[str, object]:
         }
 
 
-def five(number: int) -> dict[str, object]:
-    return {NUMBER: number, "tx_bps": 1e6, "latency_ms": 9.5, "loss_pct": 0.1, "jitter_ms": 1.25}
+FAULTS = (
+    ("stopped", RATE, outages.stopped),
+    ("stopped", SLOWER, outages.stopped),
+    ("killed", RATE, outages.killed),
+    ("dying", RATE, outages.dying),
+)
 
 
-def catch_up(folder: Path, seconds: float) -> dict[str, object]:
+def outage(folder: Path, what: str, rate: int, fault: Fault, seconds: float) -> dict[str, object]:
     """A steady rate across an outage of so many seconds."""
     with rigged(folder, sites=500, rules=RULES) as (rig, server):
-        load = Load(rig.broker.port, rig.devices[1:], LIVE, five)
-        time.sleep(2.0)
-        server.kill()
-        time.sleep(seconds)
-        server.start()
-        begun, received = time.perf_counter(), rig.stats()["received"]
-        behind, worst = rig.stats()["in_flight"], 0.0
-        with Wire(rig.broker.port, "alarmer") as wire:
-            while rig.stats()["in_flight"] > LIVE:
-                worst = max(worst, _alert(rig, wire))
-        took = time.perf_counter() - begun
-        arrived = rig.stats()["received"] - received
-        acked = load.stop()
-        stats = rig.settle(len(acked))
-        assert balanced(stats)
-        return {
-            "servers.victoria_catch_up_ratio": round((behind + arrived) / took / LIVE, 1),
-            "servers.victoria_alert_while_catching_up_ms": round(worst * 1e3),
-            "servers.victoria_backlog": behind,
-            "servers.victoria_outage_lost": stats["received"] - stats["stored"],
-        }
+        found = outages.outage(rig, server, rate, seconds, fault)
+    name = f"servers.{what}_{rate}"
+    lags = sorted(found.lags)
+    took = f"{found.backlog:,} behind, caught up in {found.caught_up_s:.1f} s, {found.missing} missing"
+    print(f"  {what}, {rate:,} asked, {found.rate:,.0f} sent: {took}", flush=True)
+    return {
+        f"{name}_missing": found.missing,
+        f"{name}_rate": round(found.rate),
+        f"{name}_backlog": found.backlog,
+        f"{name}_catch_up_ratio": round(found.ratio, 1),
+        f"{name}_alert_p50_ms": round(lags[len(lags) // 2] * 1e3),
+        f"{name}_alert_worst_ms": round(lags[-1] * 1e3),
+    }
 
 
-def _alert(rig: Rig, wire: Wire) -> float:
-    """Seconds from a bad reading to its alert."""
-    site, device = rig.devices[0]
-    wire.publish(topic(site, device), tele({"latency_ms": 900.0}, now_ms()))
-    took = wait_for("an alert", lambda: alerts(rig, "slow"), 10, every=0.01)
-    wire.publish(topic(site, device), tele({"latency_ms": 9.0}, now_ms()))
-    wait_for("it clears", lambda: not alerts(rig, "slow"), 10, every=0.01)
-    return took
-
-
-def run(count: int = N, outage: float = OUTAGE) -> dict[str, object]:
+def run(count: int = N, seconds: float = OUTAGE) -> dict[str, object]:
     """The figures."""
     with tempfile.TemporaryDirectory(prefix="nagari-bench-") as name:
-        return {**pace(Path(name) / "pace", count), **catch_up(Path(name) / "outage", outage)}
+        figures = pace(Path(name) / "pace", count)
+        for what, rate, fault in FAULTS:
+            figures |= outage(Path(name) / f"{what}-{rate}", what, rate, fault, seconds)
+    return figures
 
 
 if __name__ == "__main__":

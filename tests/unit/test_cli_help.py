@@ -35,6 +35,7 @@ def test_every_command_of_the_design_is_there() -> None:
     wanted |= {"alerts ack", "token create", "token list", "token revoke", "rules check", "rules schema"}
     wanted |= {"inventory plan", "inventory check", "inventory import", "inventory diff"}
     wanted |= {"storage plan", "storage admit"}
+    wanted |= {"storage copy", "storage import"}
     assert COMMANDS.keys() == wanted
 
 
