@@ -113,6 +113,7 @@ _COLLECTOR = _kind(
     _flag("journal_damaged"),
     _flag("unclaimed_full"),
     _flag("notify_stuck"),
+    Metric("backup_late_h", "h", low=0, resolution=0.01),  # 0 while the last good backup is young enough
 )
 
 KINDS: Final[Mapping[str, Kind]] = {

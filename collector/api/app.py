@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from collector.api import alerts, errors, inventory, ops, places, series, session, stream
+from collector.api import alerts, backup, errors, inventory, ops, places, series, session, stream
 from collector.api.collector import Collector
 from collector.api.context import Context, Pace
 from collector.api.guard import Guard
@@ -24,6 +24,7 @@ ROUTERS = (
     alerts.router,
     stream.router,
     ops.router,
+    backup.router,
 )
 STATIC = Path(__file__).parent / "static"
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from collector.core.records import RecordKind
+from collector.operation.backupwatch import BackupWatch
 from collector.operation.parts import Parts
 from collector.operation.status import RunningCollector
 
@@ -22,6 +23,7 @@ class SelfWatch:
     def __init__(self, parts: Parts, collector: RunningCollector) -> None:
         self._parts = parts
         self._collector = collector
+        self._backups = BackupWatch(parts.config)
         self._dropped = 0
         self._dropped_at = -REMEMBER
         self._flags: dict[str, bool] = {}
@@ -39,8 +41,10 @@ class SelfWatch:
         flags = self.flags(now)
         if flags != self._flags or now - self._written_at >= REPEAT:
             self._flags, self._written_at = flags, now
-            lag = self._collector.store_lag()
-            self._parts.recorder.record(RecordKind.HEALTH, {**flags, "store_lag_s": lag})
+            body: dict[str, object] = {**flags, "store_lag_s": self._collector.store_lag()}
+            if (late := self._backups.late_h(time.time_ns())) is not None:
+                body["backup_late_h"] = late
+            self._parts.recorder.record(RecordKind.HEALTH, body)
 
     def flags(self, now: float) -> dict[str, bool]:
         """What is wrong, by metric of the device kind `collector`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal, Protocol
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey
@@ -108,6 +109,13 @@ class Store(Protocol):
 
         Without `step` the raw readings; with it (ns) one point per non-empty bucket, stamped with the
         bucket's start; buckets begin at multiples of `step` since the epoch.
+        """
+
+    def snapshot(self, folder: Path) -> None:
+        """A copy of all that is committed, made into the empty `folder` while the collector runs and commits.
+
+        Opening it gives a store with that ledger. Immutable files may be hard links. A server's readings stay
+        where they are: what is copied is the accounts of them.
         """
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from shutil import copy2
 from typing import Any, cast
 
 import duckdb
@@ -128,6 +129,14 @@ class DuckStore:
         with self._reading() as con:
             rows = con.execute(tables.REJECTS, asked)
             return [Reject(*row) for row in rows.fetchall()]
+
+    def snapshot(self, folder: Path) -> None:
+        """A copy of all that is committed, into the empty `folder`: the file and its write-ahead log."""
+        wal = self._file.with_name(self._file.name + ".wal")
+        with self._writing():  # nobody commits, so nobody checkpoints either
+            copy2(self._file, folder)
+            if wal.exists():
+                copy2(wal, folder)
 
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""

@@ -24,6 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from dataclasses import replace
 from typing import Protocol
 
@@ -166,6 +167,10 @@ class ServerStore:
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""
         return self._accounts.rejects(limit, before)
+
+    def snapshot(self, folder: Path) -> None:
+        """The accounts of what the server has; the readings stay there, for its own tools to copy."""
+        self._accounts.snapshot(folder)
 
     def close(self) -> None:
         """Release the file and the connections."""
