@@ -15,7 +15,7 @@ Admin = Annotated[Caller, Depends(Needs("admin"))]
 
 
 class Staged(BaseModel):
-    """What was laid out: in which folder of the collector's machine, with the accounts as they stood at least."""
+    """What was laid out: the folder, and the accounts as they stood at least."""
 
     folder: str
     accounts: dict[str, int]

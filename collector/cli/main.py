@@ -13,6 +13,7 @@ import typer
 from collector.cli import (
     agent,
     alerts,
+    backup,
     doctor,
     inventory,
     load,
@@ -37,7 +38,7 @@ app = typer.Typer(
     help="Collector and command centre for a regency's fibre network: from the device to the operator.",
     epilog="A first look: `nagari demo`. Each command explains itself: `nagari COMMAND --help`.",
 )
-for module in (serve, agent, watch, alerts, rejects, token, rules, inventory, doctor, simulate, load):
+for module in (serve, agent, watch, alerts, rejects, token, rules, inventory, doctor, backup, simulate, load):
     module.add(app)
 
 

@@ -1,4 +1,4 @@
-"""How long ago the last good backup was made, and whether that is too long. `last.json` is the backup's word."""
+"""How long ago the last good backup was made, and whether that is too long; `last.json` says so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BackupWatch:
         return max(0.0, (now - at) / 1e9)
 
     def late_h(self, now: int) -> float | None:
-        """Hours since the last good backup, if that is longer than `older_than`; else 0. None: not watched."""
+        """Hours since the last good backup, if longer than `older_than`; else 0. None: not watched."""
         age = self.age(now)
         if age is None:
             return None

@@ -5,8 +5,8 @@ Four parts that were copied one after the other agree if what follows the journa
 1. the journal's closed files, as links, so that none can be dropped meanwhile;
 2. the followers' snapshots: each at or before a cursor that is committed;
 3. state.db and the store, each of one moment, each with its own cursor in it;
-4. the journal's end, so that it reaches past both cursors; and from its front goes what lies before the oldest
-   of the newest snapshots.
+4. the journal's end, so that it reaches past both cursors; and from its front goes what lies before the older
+   of the two newest snapshots.
 
 A collector that starts on that does what it does after SIGKILL: it loads the snapshots, reads on silently to
 each cursor, and from there to the journal's end, where accounts and alerts stand as at the backup.
@@ -19,6 +19,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from collector.core.sqlitecopy import copy_database
@@ -39,8 +40,8 @@ def staging(data: Path) -> Path:
 def stage(data: Path, store: Store, segments: Segments) -> dict[str, int]:
     """Lay out `data` and `store` in `staging(data)`; what was there before is gone. Raises Problems.
 
-    `segments` gives the journal's files, oldest first, and how many bytes of each are durable; the last one may
-    be growing. Gives the accounts as they stood at least (counts of messages and values).
+    `segments` gives the journal's files, oldest first, and how many bytes of each are durable; the last one
+    may be growing. Gives the accounts as they stood at least (counts of messages and values).
     """
     folder = staging(data)
     try:
@@ -109,6 +110,6 @@ def _floor(snapshots: Path) -> int:
 def _drop_before(journal: Path, floor: int) -> None:
     """A file is not needed if the next one begins at or before the floor."""
     files = sorted(journal.glob("*.seg"))
-    for file, following in zip(files, files[1:], strict=False):
+    for file, following in pairwise(files):
         if int(following.stem) <= floor:
             file.unlink()

@@ -24,8 +24,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
