@@ -75,8 +75,8 @@ def back_up(file: Path, config: Config, say: Say, show: Show) -> Made:
         try:
             at = time.time_ns()
             show(0.0, "laying out")
-            accounts = _stage(config, say)
-            _end_tokens(folder / "data" / "state.db")
+            accounts, token = _stage(config, say)
+            _end_token(folder / "data" / "state.db", token)
             missing = _add_settings(file, config, folder)
             listed = _list(data, folder, at, accounts, missing)
             summary = restic.backup(folder, lambda said: _progress(said, show))
@@ -141,26 +141,30 @@ def _last(data: Path) -> str | None:
         return None
 
 
-def _stage(config: Config, say: Say) -> dict[str, int]:
-    """The running collector lays itself out; for one that does not run, it is done here."""
+def _stage(config: Config, say: Say) -> tuple[dict[str, int], int]:
+    """The running collector lays itself out; for one that does not run, it is done here.
+
+    Gives the accounts, and the id of the token that asked for it.
+    """
     data = config.data.dir
     state = State(data / "state.db")
     try:
         now = time.time_ns()
         token = state.create_token("admin", "backup", now, now + HOUR_NS)
-        number = state.list_tokens()[-1].id
+        who = state.principal(token, now)
+        assert who is not None
         try:
             answer = _ask(config, token)
         finally:
-            state.revoke(number, time.time_ns())
+            state.revoke(who.token_id, time.time_ns())
     finally:
         state.close()
     if answer is not None:
-        return answer
+        return answer, who.token_id
     say("the collector does not run: its files are read as they are")
     store = open_store(config.store, data, SeriesTable())
     try:
-        return stage(data, store, lambda: closed_segments(data))
+        return stage(data, store, lambda: closed_segments(data)), who.token_id
     finally:
         store.close()
 
@@ -188,8 +192,8 @@ def _ask(config: Config, token: str) -> dict[str, int] | None:
     raise Problems.one(url, what, mend)
 
 
-def _end_tokens(file: Path) -> None:
-    """The token that asked for this is still good in the copy: nobody shall use it there."""
+def _end_token(file: Path, token: int) -> None:
+    """The token that asked for this may still be good in the copy: nobody shall use it there."""
     with closing(sqlite3.connect(file)) as con, con:
         con.execute(
             "update tokens set revoked = ? where name = 'backup' and revoked is null", [time.time_ns()]

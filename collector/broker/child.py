@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 5.0
@@ -55,7 +56,7 @@ def dying_with_parent(word: signal.Signals = signal.SIGTERM) -> Callable[[], Non
     return die_with_parent
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[Any]) -> None:
     """SIGTERM, a few seconds of grace, then SIGKILL."""
     if process.poll() is not None:
         return
