@@ -38,7 +38,7 @@ Show = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A backup: restic's snapshot, bytes in it, bytes that were new, seconds, what was not there to include."""
+    """A backup: its snapshot, bytes in it, bytes that were new, seconds, what was not there to include."""
 
     snapshot: str
     total: int
@@ -120,7 +120,7 @@ def _alone(data: Path) -> Iterator[None]:
 
 
 def _make_ready(restic: Restic, data: Path, say: Say) -> None:
-    """A first backup makes its repository; one that was there and is gone is not made anew behind one's back."""
+    """A first backup makes its repository; one that was there and is gone is not made anew unasked."""
     if restic.exists():
         restic.unlock()
         return

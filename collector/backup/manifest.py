@@ -25,7 +25,8 @@ Seen = dict[str, list[Any]]
 class Manifest:
     """`at`: when it was laid out, epoch ns. `files`: path -> (bytes, SHA-256). `counts`: rows of state.db.
 
-    """`at`: when it was laid out, epoch ns. `files`: path -> (bytes, SHA-256). `counts`: rows of state.db.
+    `accounts`: messages by fate and values, as they stood at least. `missing`: what was to be included and
+    was not there.
     """
 
     at: int
