@@ -195,9 +195,7 @@ def _ask(config: Config, token: str) -> dict[str, int] | None:
 def _end_token(file: Path, token: int) -> None:
     """The token that asked for this may still be good in the copy: nobody shall use it there."""
     with closing(sqlite3.connect(file)) as con, con:
-        con.execute(
-            "update tokens set revoked = ? where name = 'backup' and revoked is null", [time.time_ns()]
-        )
+        con.execute("update tokens set revoked = ? where id = ?", [time.time_ns(), token])
 
 
 def _add_settings(file: Path, config: Config, folder: Path) -> list[str]:

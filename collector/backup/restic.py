@@ -90,8 +90,8 @@ class Restic:
         return sorted(listed, key=lambda each: str(each["time"]))
 
     def forget(self, daily: int, weekly: int, monthly: int) -> None:
-        """Keep so many, and give back the room of the rest."""
-        keep = {"--keep-daily": daily, "--keep-weekly": weekly, "--keep-monthly": monthly}
+        """Keep so many, the newest three in any case, and give back the room of the rest."""
+        keep = {"--keep-last": 3, "--keep-daily": daily, "--keep-weekly": weekly, "--keep-monthly": monthly}
         words = [word for option, number in keep.items() if number for word in (option, str(number))]
         self.run("forget", "--json", "--tag", TAG, "--group-by", "host", *words, "--prune", "--quiet")
 
