@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from collector.core.config import Config
 
+DELETE = "\x7f"
 OWN = {("data", "dir"), ("region", "dir")}
 """Folders that have a place of their own in a backup."""
 
@@ -58,13 +59,13 @@ def toml(tree: Mapping[str, Any]) -> str:
 
 
 def _table(head: str, values: Mapping[str, Any]) -> str:
-    # JSON's strings, numbers, booleans and lists of these are TOML's.
-    rows = [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}"
-        for key, value in values.items()
-        if value is not None
-    ]
+    rows = [f"{key} = {_value(value)}" for key, value in values.items() if value is not None]
     return "\n".join([head, *rows, ""])
+
+
+def _value(value: Any) -> str:
+    """JSON's strings, numbers, booleans and lists are TOML's; one character alone TOML wants escaped."""
+    return json.dumps(value, ensure_ascii=False).replace(DELETE, r"\u007f")
 
 
 def _is_tables(value: Any) -> bool:

@@ -25,6 +25,7 @@ class SelfWatch:
         self._collector = collector
         self._backups = BackupWatch(parts.config)
         self._dropped = 0
+        self._late = False
         self._dropped_at = -REMEMBER
         self._flags: dict[str, bool] = {}
         self._written_at = -REPEAT
@@ -39,10 +40,12 @@ class SelfWatch:
     def look(self, now: float) -> None:
         """Write what has changed, or everything if the last time is long ago."""
         flags = self.flags(now)
-        if flags != self._flags or now - self._written_at >= REPEAT:
+        late = self._backups.late_h(time.time_ns())
+        if bool(late) != self._late or flags != self._flags or now - self._written_at >= REPEAT:
             self._flags, self._written_at = flags, now
             body: dict[str, object] = {**flags, "store_lag_s": self._collector.store_lag()}
-            if (late := self._backups.late_h(time.time_ns())) is not None:
+            self._late = bool(late)
+            if late is not None:
                 body["backup_late_h"] = late
             self._parts.recorder.record(RecordKind.HEALTH, body)
 

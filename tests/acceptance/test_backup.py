@@ -21,10 +21,11 @@ import duckdb
 import pytest
 
 from collector.backup.restic import PROGRAM
+from collector.operation.backupwatch import SINCE
 from collector.operation.staging import staging
 from collector.state import State
 from tests.acceptance.faults.checks import rule, rules
-from tests.acceptance.faults.publishers import Load, Wire, alarming, tele, topic
+from tests.acceptance.faults.publishers import Load, Wire, alarming, calm, tele, topic
 from tests.bench.rig import ROOT, Rig, balanced
 
 SECRET = "canary-of-the-backup"
@@ -38,6 +39,7 @@ SETTINGS = """
 repository = "{repository}"
 password_file = "{password}"
 include = ["{accounts}"]
+older_than = "1h"
 """
 
 
@@ -215,14 +217,25 @@ def test_restore_names_the_two_commands_to_go_on_with(lost: dict[str, Any]) -> N
     assert lines[-2:] == [f"nagari doctor --config {config}", f"nagari run --config {config}"]
 
 
+LATE: list[dict[str, Any]] = []
+"""The alert of the backup that was late, while it was and after it had been made."""
+
+
 @pytest.fixture(scope="module")
 def resting(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A collector that ran for a moment and does not any more, backed up."""
+    """A collector that ran for a moment, three hours late with its first backup, and does not any more."""
     place = place_in(tmp_path_factory.mktemp("resting"))
+    since = place.rig.data / "backup" / SINCE
+    since.parent.mkdir(parents=True)
+    since.write_text(str(time.time_ns() - 3 * 3600 * 10**9))
     place.rig.broker.start()
     try:
         place.rig.start()
-        Load(place.rig.broker.port, place.rig.devices, 500, alarming, count=500).join()
+        LATE.append(place.rig.eventually("/api/v1/alerts", lambda said: bool(said["alerts"]))["alerts"][0])
+        place.made()
+        place.rig.eventually("/api/v1/alerts", lambda said: not said["alerts"])
+        LATE.append(place.rig.get("/api/v1/alerts?state=all")["alerts"][0])
+        Load(place.rig.broker.port, place.rig.devices, 500, calm, count=500).join()
         place.rig.settle(500)
         place.rig.stop()
     finally:
@@ -240,6 +253,15 @@ def mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert last.startswith("nagari: ")
     assert "Traceback" not in done.stderr
     assert all(word in last for word in words), last
+
+
+def test_a_backup_that_is_late_is_an_alert_until_it_is_made(resting: Place) -> None:
+    assert resting.repository.exists()
+    late, made = LATE
+    assert (late["rule"], late["severity"], late["condition"]) == ("collector-backup-late", "major", "active")
+    assert late["summary"]["en"].startswith("No good backup since 3 hours")
+    assert late["summary"]["id"].startswith("Tidak ada cadangan yang baik sejak 3 jam")
+    assert made["condition"] == "cleared"
 
 
 def test_a_wrong_password_is_one_sentence(resting: Place, tmp_path: Path) -> None:
@@ -267,7 +289,7 @@ def test_a_place_that_is_not_there_is_one_sentence(resting: Place, tmp_path: Pat
 def test_restore_brings_back_what_was_not_running_too(resting: Place) -> None:
     done = resting.restore("whole")
     assert done.returncode == 0, done.stderr
-    assert "1,500 readings" in done.stdout
+    assert "1,000 readings" in done.stdout
 
 
 def test_without_restic_it_says_what_to_install(resting: Place, tmp_path: Path) -> None:
