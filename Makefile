@@ -41,7 +41,7 @@ format: setup ## put the code in order
 bench: setup servers ## the figures, as a table and as JSON
 	$(BIN)/python -m tests.bench
 
-servers: ## mosquitto, chromium, strace, openssl, victoria-metrics for the tests: from Debian's packages, or says what is missing
+servers: ## mosquitto, chromium, strace, openssl, victoria-metrics, restic for the tests: from Debian's packages, or says what is missing
 	@.ci/servers
 
 constraints: setup ## write constraints.txt anew from what is installed

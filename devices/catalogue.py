@@ -120,6 +120,7 @@ _COLLECTOR = _kind(
     _flag("storage_breach"),
     _flag("storage_failing"),
     Metric("storage_over_rate", "", low=0, resolution=1),  # devices that send more than their kind's plan
+    Metric("backup_late_h", "h", low=0, resolution=0.01),  # 0 while the last good backup is young enough
 )
 
 KINDS: Final[Mapping[str, Kind]] = {

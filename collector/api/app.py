@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from collector.api import alerts, errors, inventory, ops, places, series, session, storage, stream
+from collector.api import alerts, backup, errors, inventory, ops, places, series, session, storage, stream
 from collector.api.collector import Collector
 from collector.api.context import Context, Pace
 from collector.api.guard import Guard
@@ -25,6 +25,7 @@ ROUTERS = (
     stream.router,
     storage.router,
     ops.router,
+    backup.router,
 )
 STATIC = Path(__file__).parent / "static"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from collector.alarms.model import Transition
 from collector.core.config import Config
@@ -84,6 +84,12 @@ class Collector(Protocol):
         """Journal the action and return the transition it caused (`refused` with a reason as its comment).
 
         Raises Problems if the journal cannot take it now.
+        """
+
+    async def stage_backup(self) -> dict[str, Any]:
+        """Lay out a state that is one whole: its `folder`, and the `accounts` as they stood at least.
+
+        Raises Problems if it cannot, or is at it.
         """
 
     def metrics(self) -> bytes:

@@ -13,6 +13,7 @@ import typer
 from collector.cli import (
     agent,
     alerts,
+    backup,
     doctor,
     inventory,
     load,
@@ -49,6 +50,7 @@ for module in (
     inventory,
     storage,
     doctor,
+    backup,
     simulate,
     load,
 ):

@@ -197,6 +197,36 @@ class Notify(_Section):
     webhook: tuple[Webhook, ...] = ()
 
 
+class Backup(_Section):
+    """Where the backup goes, and what goes along (docs/backup.md). Without a repository there is none."""
+
+    repository: str | None = None
+    password_file: Path | None = None
+    environment_file: Path | None = None
+    include: tuple[Path, ...] = ()
+    keep_daily: int = Field(14, ge=1)
+    keep_weekly: int = Field(8, ge=0)
+    keep_monthly: int = Field(24, ge=0)
+    older_than: Seconds = Field(seconds("36h"), gt=0)
+
+    @field_validator("repository")
+    @classmethod
+    def _repository(cls, value: str | None) -> str | None:
+        return None if value is None else repository(value)
+
+
+def repository(value: str) -> str:
+    """The place of a backup, as restic writes it. Raises ValueError."""
+    if not re.match(r"/|s3:|sftp:|rest:", value):
+        raise ValueError(
+            f"{value!r} is no place for a backup; "
+            'write it like "/mnt/elsewhere", "s3:https://HOST/BUCKET" or "sftp:USER@HOST:/PATH"'
+        )
+    if re.search(r"//[^/@]*:[^/@]*@", value):
+        raise ValueError("a password does not belong in the repository; name it in environment_file")
+    return value
+
+
 class Config(_Section):
     """All of it."""
 
@@ -209,6 +239,7 @@ class Config(_Section):
     storage: Storage = Storage()
     limits: Limits = Limits()
     notify: Notify = Notify()
+    backup: Backup = Backup()
 
 
 def load(file: Path, env: Mapping[str, str] = os.environ) -> Config:

@@ -131,6 +131,11 @@ class Journal:
         """Bytes on disk."""
         return sum(segment.size for segment in self._files.segments)
 
+    def durable_files(self) -> list[tuple[Path, int]]:
+        """Each segment's file and how many of its bytes are durable, oldest first; the last one grows."""
+        with self._grown:
+            return [(segment.path, segment.size) for segment in self._files.segments]
+
     @property
     def damage(self) -> list[str]:
         """What was found damaged, in sentences."""

@@ -36,10 +36,12 @@ GAUGES = {
 }
 
 
-def exposition(stats: Mapping[str, int | float], health: Health, storage: Holding) -> bytes:
+def exposition(
+    stats: Mapping[str, int | float], health: Health, storage: Holding, backup_age: float | None = None
+) -> bytes:
     """The text of a scrape. Labels hold fates and part names, never device ids."""
     registry = CollectorRegistry()
-    registry.register(_Once(stats, health))
+    registry.register(_Once(stats, health, backup_age))
     registry.register(_Storage(storage))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -79,7 +81,8 @@ class _Storage:
 class _Once:
     """The families of one scrape."""
 
-    def __init__(self, stats: Mapping[str, int | float], health: Health) -> None:
+    def __init__(self, stats: Mapping[str, int | float], health: Health, backup_age: float | None) -> None:
+        self._backup_age = backup_age
         self._stats = stats
         self._health = health
 
@@ -97,6 +100,9 @@ class _Once:
         for name, (unit, text) in GAUGES.items():
             full = f"nagari_{name.removesuffix('_s')}{'_seconds' if name.endswith('_s') else ''}"
             yield GaugeMetricFamily(f"{full}_{unit}" if unit else full, text, value=stats[name])
+        if self._backup_age is not None:
+            text = "Seconds since the last good backup was begun"
+            yield GaugeMetricFamily("nagari_backup_age_seconds", text, value=self._backup_age)
         up = GaugeMetricFamily("nagari_part_ok", "1 while the part says ok", labels=["part"])
         for part, said in self._health.parts.items():
             up.add_metric([part], float(said == "ok"))

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from collector.core.records import RecordKind
+from collector.operation.backupwatch import BackupWatch
 from collector.operation.parts import Parts
 from collector.operation.status import RunningCollector
 
@@ -22,7 +23,9 @@ class SelfWatch:
     def __init__(self, parts: Parts, collector: RunningCollector) -> None:
         self._parts = parts
         self._collector = collector
+        self._backups = BackupWatch(parts.config)
         self._dropped = 0
+        self._late = False
         self._dropped_at = -REMEMBER
         self._flags: dict[str, bool] = {}
         self._written_at = -REPEAT
@@ -37,10 +40,15 @@ class SelfWatch:
     def look(self, now: float) -> None:
         """Write what has changed, or everything if the last time is long ago."""
         flags = self.flags(now)
-        if flags != self._flags or now - self._written_at >= REPEAT:
+        late = self._backups.late_h(time.time_ns())
+        if bool(late) != self._late or flags != self._flags or now - self._written_at >= REPEAT:
             self._flags, self._written_at = flags, now
+            self._late = bool(late)
             parts, lag = self._parts, self._collector.store_lag()
-            parts.recorder.record(RecordKind.HEALTH, {**flags, "store_lag_s": lag, **parts.keeper.sizes()})
+            body: dict[str, object] = {**flags, "store_lag_s": lag, **parts.keeper.sizes()}
+            if late is not None:
+                body["backup_late_h"] = late
+            parts.recorder.record(RecordKind.HEALTH, body)
 
     def flags(self, now: float) -> dict[str, bool]:
         """What is wrong, by metric of the device kind `collector`."""

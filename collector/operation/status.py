@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from collector.alarms.model import Transition
 from collector.api.collector import Health, Last, Newest
 from collector.core.holding import Holding
 from collector.core.records import Action, RecordKind
+from collector.operation.backupwatch import BackupWatch
 from collector.operation.figures import exposition
 from collector.operation.parts import Parts
+from collector.operation.staging import stage, staging
 from devices.model import Presence
 from devices.problems import Problems
 from devices.region import Region
@@ -29,6 +33,8 @@ class RunningCollector:
         self.state = parts.state
         self.store = parts.store
         self.table = parts.table
+        self._staging = asyncio.Lock()
+        self._backups = BackupWatch(parts.config)
 
     def region(self) -> Region:
         """The inventory that holds now."""
@@ -135,6 +141,16 @@ class RunningCollector:
         finally:
             self._parts.alarming.forget(action.id)
 
+    async def stage_backup(self) -> dict[str, Any]:
+        """Lay out state, store and journal for the backup. Raises Problems."""
+        if self._staging.locked():
+            what = "a backup is being laid out already"
+            raise Problems.one("backup", what, "wait for it to end")
+        data, parts = self.config.data.dir, self._parts
+        async with self._staging:
+            accounts = await asyncio.to_thread(stage, data, parts.store, parts.journal.durable_files)
+        return {"folder": str(staging(data)), "accounts": accounts}
+
     def metrics(self) -> bytes:
         """Prometheus' text exposition."""
-        return exposition(self.stats(), self.health(), self.storage())
+        return exposition(self.stats(), self.health(), self.storage(), self._backups.age(time.time_ns()))

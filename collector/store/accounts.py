@@ -20,6 +20,7 @@ import numpy as np
 
 from collector.core.bundle import BundleError, pack, unpack
 from collector.core.readings import I32, SeriesKey, SeriesTable, grown
+from collector.core.sqlitecopy import copy_database
 from collector.store.base import KEPT_REJECTS, PRUNED_AT, Ledger, Reject, StoreError, plain
 from collector.store.sent import Sent
 from devices.problems import Problem, Problems
@@ -73,6 +74,11 @@ class Accounts:
         except sqlite3.DatabaseError as error:
             self._put_aside(error)
             self._con = self._open()
+
+    def snapshot(self, folder: Path) -> None:
+        """A copy of the file, of one moment, into `folder`."""
+        with self._guarded():
+            copy_database(self._file, folder / self._file.name)
 
     def ledger(self) -> Ledger | None:
         """What was last committed."""

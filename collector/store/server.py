@@ -32,7 +32,7 @@ import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.store.accounts import Accounts
-from collector.store.base import Aggregate, Ledger, Points, Reject, StoreError, Tier, TierUsage
+from collector.store.base import Aggregate, Ledger, Points, Reject, Tier, TierUsage
 from collector.store.lines import head, lines, speakable
 from collector.store.refusal import deliver
 from collector.store.remote import Server
@@ -132,10 +132,6 @@ class ServerStore:
             return Points()
         return Points(self._server.points(key, start, end, step, agg, limit))
 
-    def snapshot(self, folder: Path) -> None:
-        """Not of a server's readings: raises StoreError."""
-        raise StoreError("a server's readings are copied with the server's own tools", permanent=True)
-
     def tidy(self, now: int) -> None:
         """Nothing: the server does so itself."""
 
@@ -158,6 +154,10 @@ class ServerStore:
     def shed(self, tier: Tier, before: int) -> int:
         """Nothing: the server's own retention deletes."""
         return 0
+
+    def snapshot(self, folder: Path) -> None:
+        """The accounts of what the server has; the readings stay there, for its own tools to copy."""
+        self._accounts.snapshot(folder)
 
     def close(self) -> None:
         """Release the file and the connections."""

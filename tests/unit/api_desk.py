@@ -147,6 +147,9 @@ class Desk:
     def metrics(self) -> bytes:
         return b"# TYPE nagari_received_total counter\nnagari_received_total 3\n"
 
+    async def stage_backup(self) -> dict[str, Any]:
+        return {"folder": "staging", "accounts": {}}
+
     async def act(self, action: Action) -> Transition:
         if self.broken:
             raise self.broken

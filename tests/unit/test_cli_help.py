@@ -36,6 +36,7 @@ def test_every_command_of_the_design_is_there() -> None:
     wanted |= {"inventory plan", "inventory check", "inventory import", "inventory diff"}
     wanted |= {"storage plan", "storage admit"}
     wanted |= {"storage copy", "storage import"}
+    wanted |= {"backup", "backup init", "backup list", "restore"}
     assert COMMANDS.keys() == wanted
 
 
