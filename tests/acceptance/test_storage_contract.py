@@ -50,6 +50,7 @@ def test_a_region_that_breaks_it_waits_for_somebody_to_take_it_on(rig: Rig) -> N
     assert found["capacity"] == 5 * 10**9
     assert found["breach"] is None
     assert {share["share"] for share in found["shares"]} == {"raw", "journal", "state"}
+    assert 0 < rig.stats()["storage_used_pct"] < 10
     before = devices(rig)
     grow(rig)
     hang_up_until(rig, "the storage contract would break")
