@@ -66,7 +66,7 @@ def simulate(
     capacity: int,
     earliest: int = EARLIEST,
 ) -> Outcome:
-    """Live through so many days. The store is fresh; `table` is its own. Forecasts count from `earliest` on."""
+    """Live through so many days, with a fresh store and its `table`. Forecasts count from `earliest` on."""
     state = State(folder / "state.db")
     journal = 200_000
     settings = {"capacity": capacity, "raw": "20y", "minute": "20y", "hour": "20y"}
