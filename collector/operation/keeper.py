@@ -207,7 +207,6 @@ class Keeper:
         """Until the shed mark is reached: a tier grows no longer once its retention is over."""
         assert self._contract.capacity is not None
         room = self._contract.shed * self._contract.capacity - usage.held
-        room += self._samples.swing if room > 0 else 0.0
         parts = [Growing(growth.get("state", 0.0))]
         for tier in usage.tiers:
             ends = None  # of a server, whose own retention it is

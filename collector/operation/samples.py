@@ -36,7 +36,6 @@ class Samples:
         self.shed: dict[tuple[Kept, str], Shed] = {}
         self.measured: dict[Kept, Measured] = {}
         self.growth: Mapping[str, float] = {}
-        self.swing = 0.0  # bytes on disk now beyond the usual peak for so many rows
         try:
             self._load(json.loads(file.read_text("utf-8")))
         except FileNotFoundError:
@@ -100,12 +99,10 @@ class Samples:
         if len(lately) < 3 or lately[-1]["at"] - lately[0]["at"] < _LEAST:
             return {}
         found = {"state": _slope(lately, "at", "state") or 0.0}
-        self.swing = 0.0
         for tier in KEPT:
             came, each = _slope(lately, "at", _rows(tier)), _slope(self._rows, _rows(tier), tier) or 0.0
             if came is not None:
                 found[tier] = came * each
-                self.swing += _swing(lately, tier, each)
         return {share: max(0.0, a_ns * _DAY) for share, a_ns in found.items()}
 
     def _thinned(self, now: int) -> list[dict[str, int]]:
@@ -128,17 +125,6 @@ def measured(folder: Path) -> Mapping[Kept, Measured]:
 
 def _days(tier: TierUsage) -> float:
     return 0.0 if tier.oldest is None or tier.newest is None else (tier.newest - tier.oldest) / _DAY
-
-
-def _swing(samples: Sequence[Mapping[str, int]], tier: str, each: float) -> float:
-    """How far the newest sample lies above (below: less than 0) the usual peak for as many rows.
-
-    Files grow in steps, and shrink when compacted: the mark is reached first at a peak.
-    """
-    rows = [row for row in samples if tier in row]
-    last = rows[-1]
-    peaks = sorted(row[tier] + each * (last[_rows(tier)] - row[_rows(tier)]) for row in rows)
-    return last[tier] - peaks[len(peaks) * 9 // 10]
 
 
 def _rows(tier: str) -> str:

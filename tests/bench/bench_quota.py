@@ -161,6 +161,8 @@ def run() -> dict[str, object]:
         "quota.first_shed_day": found.first_shed,
         "quota.protected_lost": found.protected_lost,
         "quota.holes": found.holes,
+        "quota.forecasts": len(found.errors),
+        "quota.forecasts_off_by_more_than_10_pct": sum(error > 0.1 for error in found.errors),
         "quota.forecast_worst_error_pct": found.worst_error,
         "quota.look_max_ms": found.look_ms,
     }
