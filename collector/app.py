@@ -268,8 +268,8 @@ class App:
             for problem in problems.problems:
                 log.error("the region is not taken: %s", problem)  # noqa: TRY400 (a mistake, not a fault)
             return
+        await asyncio.to_thread(self.admission.renew, self.versions.inventory)
         if changed:
-            await asyncio.to_thread(self.admission.renew, self.versions.inventory)
             self._record_region()
         log.info("the region %s: %s", folder, "taken anew" if changed else "is unchanged")
 

@@ -29,6 +29,8 @@ EVERY = 60.0
 """Seconds between two looks: between them the disk must not grow by more than lies above the shed mark."""
 ROUNDS = 500
 """Deletions in one look, at most."""
+MOST_DAYS = 20_000
+"""A step of more days reaches from any reading to now: what it does not delete stays."""
 TOP = 50
 FIRST_BILL, BILL = 600.0, 3_600.0
 """Seconds over which rates are measured: the first time, then from hour to hour."""
@@ -112,26 +114,29 @@ class Keeper:
         return found
 
     def _keep(self, now: int) -> Usage:
-        usage, step, spent, deleted = self._usage(), 1, set[Kept](), dict[tuple[Kept, str], Delete]()
-        freed = dict[tuple[Kept, str], int]()
+        usage, step, spent, done = self._usage(), 1, set[Kept](), set[Delete]()
+        deleted, freed = dict[tuple[Kept, str], Delete](), dict[tuple[Kept, str], int]()
         for _ in range(ROUNDS):
-            deletes = decide(usage, self._contract, now, step=step, spent=spent)
-            new = [each for each in deletes if deleted.get((each.tier, each.why)) != each]
-            if not new:
+            deletes = decide(usage, self._contract, now, step=step, spent=spent, done=done)
+            if not deletes:
                 break
-            for each in new:
+            if deletes[0] in done:  # for room: a longer step, until the tier has no more to give
+                step *= 2
+                if step > MOST_DAYS:
+                    spent.add(deletes[0].tier)
+                    step = 1
+                continue
+            for each in deletes:
                 key = each.tier, each.why
                 size = self._store.shed(each.tier, each.before)
+                done.add(each)
                 deleted[key], freed[key] = each, freed.get(key, 0) + size
                 self._samples.note(each.tier, size, each.before, now, each.why)
             before, usage = usage, self._usage()
             for name, rows in _fewer(before, usage):
                 self._samples.note_rows(name, rows)
             moved = _oldest(before) != _oldest(usage) or usage.held < before.held
-            step = 1 if moved else step * 2
-            if not moved and new[0].why == "room" and _at_the_end(new[0], usage):
-                spent.add(new[0].tier)
-                step = 1
+            step = 1 if moved or deletes[0].why == "age" else step * 2
         self._tell(deleted, freed, now)
         return usage
 
@@ -235,11 +240,6 @@ def _fewer(before: Usage, after: Usage) -> Iterator[tuple[Kept, int]]:
 
 def _oldest(usage: Usage) -> list[int | None]:
     return [tier.oldest for tier in usage.tiers]
-
-
-def _at_the_end(delete: Delete, usage: Usage) -> bool:
-    newest = next(tier.newest for tier in usage.tiers if tier.tier == delete.tier)
-    return newest is None or delete.before >= newest // DAY * DAY
 
 
 def _state(folder: Path) -> int:

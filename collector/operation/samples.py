@@ -100,9 +100,9 @@ class Samples:
             return {}
         found = {"state": _slope(lately, "at", "state") or 0.0}
         for tier in KEPT:
-            came, each = _slope(lately, "at", _rows(tier)), _slope(self._rows, _rows(tier), tier)
+            came, each = _slope(lately, "at", _rows(tier)), _slope(self._rows, _rows(tier), tier) or 0.0
             if came is not None:
-                found[tier] = came * (each or 0.0)
+                found[tier] = came * each
         return {share: max(0.0, a_ns * _DAY) for share, a_ns in found.items()}
 
     def _thinned(self, now: int) -> list[dict[str, int]]:

@@ -49,12 +49,19 @@ class Delete:
 
 
 def decide(
-    usage: Usage, contract: Storage, now: int, *, step: int = 1, spent: Collection[Kept] = ()
+    usage: Usage,
+    contract: Storage,
+    now: int,
+    *,
+    step: int = 1,
+    spent: Collection[Kept] = (),
+    done: Collection[Delete] = (),
 ) -> list[Delete]:
     """What to delete at `now` (epoch ns); nothing without a capacity.
 
     For room one deletion at a time, to be measured before the next one is asked for: of at least `step` days,
-    from a tier that is not `spent`.
+    from a tier that is not `spent`. What is too old is asked for once: a partition that is `done` and still
+    there ends later.
     """
     if contract.capacity is None:
         return []
@@ -65,8 +72,8 @@ def decide(
         if (tier := tiers.get(name)) and tier.oldest is not None
         if tier.oldest < (before := _day(now - round(getattr(contract, name) * 1e9)))
     ]
-    if aged:
-        return aged
+    if to_do := [delete for delete in aged if delete not in done]:
+        return to_do
     excess = usage.held - round(contract.shed * contract.capacity)
     if excess <= 0:
         return []

@@ -71,7 +71,15 @@ class RunningCollector:
             "segments_dropped": journal.dropped_segments,
             "fsyncs": journal.fsyncs,
             "stream_clients": parts.hub.clients,
+            **self._storage_stats(),
         }
+
+    def _storage_stats(self) -> dict[str, int | float]:
+        """Nothing without a capacity."""
+        holding = self.storage()
+        if holding.used_pct is None or not holding.at:
+            return {}
+        return {"storage_used_pct": holding.used_pct, "storage_alarm": int(holding.alarm)}
 
     def store_lag(self) -> float:
         """Seconds of journal that are not stored yet."""

@@ -45,17 +45,22 @@ def hang_up_until(rig: Rig, said: str) -> None:
         time.sleep(0.05)
 
 
+def admit(rig: Rig) -> None:
+    command = [sys.executable, "-m", "collector.cli", "storage", "admit", "--config", str(rig.config)]
+    subprocess.run([*command, "--reason", "a disk is ordered"], check=True, env={**os.environ, **rig.env})
+
+
 def test_a_region_that_breaks_it_waits_for_somebody_to_take_it_on(rig: Rig) -> None:
     found = rig.eventually("/api/v1/storage", lambda storage: storage["at"] > 0)
     assert found["capacity"] == 5 * 10**9
     assert found["breach"] is None
     assert {share["share"] for share in found["shares"]} == {"raw", "journal", "state"}
+    assert 0 < rig.stats()["storage_used_pct"] < 10
     before = devices(rig)
     grow(rig)
     hang_up_until(rig, "the storage contract would break")
     assert devices(rig) == before
-    command = [sys.executable, "-m", "collector.cli", "storage", "admit", "--config", str(rig.config)]
-    subprocess.run([*command, "--reason", "a disk is ordered"], check=True, env={**os.environ, **rig.env})
+    admit(rig)
     hang_up_until(rig, "taken anew")
     assert devices(rig) == before + MORE
 
@@ -68,6 +73,14 @@ def test_a_region_changed_while_it_was_down_starts_with_an_alarm(rig: Rig) -> No
     found = rig.eventually("/api/v1/alerts", lambda alerts: bool(alerts["alerts"]))
     assert [(each["rule"], each["severity"]) for each in found["alerts"]] == [("storage-breach", "critical")]
     assert rig.eventually("/api/v1/storage", lambda storage: storage["at"] > 0)["breach"]
+    admit(rig)
+    os.kill(rig.pid, signal.SIGHUP)
+    cleared = rig.eventually("/api/v1/alerts?state=all", lambda alerts: not _active(alerts))
+    assert [each["rule"] for each in cleared["alerts"]] == ["storage-breach"]
+
+
+def _active(alerts: dict) -> bool:
+    return any(each["condition"] == "active" for each in alerts["alerts"])
 
 
 def test_new_settings_that_do_not_fit_are_refused_in_one_sentence(rig: Rig) -> None:

@@ -57,8 +57,16 @@ class Outcome:
         return round(100 * max(self.errors, default=0.0), 1)
 
 
-def simulate(folder: Path, store: Store, table: SeriesTable, days: int, a_day: int, capacity: int) -> Outcome:
-    """Live through so many days. The store is fresh; `table` is its own."""
+def simulate(
+    folder: Path,
+    store: Store,
+    table: SeriesTable,
+    days: int,
+    a_day: int,
+    capacity: int,
+    earliest: int = EARLIEST,
+) -> Outcome:
+    """Live through so many days, with a fresh store and its `table`. Forecasts count from `earliest` on."""
     state = State(folder / "state.db")
     journal = 200_000
     settings = {"capacity": capacity, "raw": "20y", "minute": "20y", "hour": "20y"}
@@ -96,7 +104,7 @@ def simulate(folder: Path, store: Store, table: SeriesTable, days: int, a_day: i
         out.most_held = max(out.most_held, before, keeper.holding.held)
         if out.first_shed is None and keeper.holding.shed:
             out.first_shed = day
-        if day >= EARLIEST and out.first_shed is None and keeper.holding.days_left is not None:
+        if day >= earliest and out.first_shed is None and keeper.holding.days_left is not None:
             foretold.append((day, keeper.holding.days_left))
     if out.first_shed is not None:
         left = [(out.first_shed - day, said) for day, said in foretold if out.first_shed - day >= LATEST]
@@ -153,6 +161,8 @@ def run() -> dict[str, object]:
         "quota.first_shed_day": found.first_shed,
         "quota.protected_lost": found.protected_lost,
         "quota.holes": found.holes,
+        "quota.forecasts": len(found.errors),
+        "quota.forecasts_off_by_more_than_10_pct": sum(error > 0.1 for error in found.errors),
         "quota.forecast_worst_error_pct": found.worst_error,
         "quota.look_max_ms": found.look_ms,
     }

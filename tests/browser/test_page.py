@@ -102,6 +102,13 @@ def test_a_part_in_trouble_is_named_with_its_reason(live_page: Any) -> None:
     expect(live_page.page.locator(".tile.ok")).to_have_count(2)
 
 
+def test_the_storage_is_one_figure_where_there_is_a_contract(live_page: Any) -> None:
+    page, desk = live_page.page, live_page.live.desk
+    expect(page.locator("#health")).not_to_contain_text("Kapasitas")
+    desk.storage_stats = {"storage_used_pct": 81.3, "storage_alarm": 1}
+    expect(page.locator("#health .tile.bad")).to_contain_text("81,3")
+
+
 def test_the_other_language_and_theme_are_chosen_and_kept(live_page: Any) -> None:
     page = live_page.page
     alert = live_page.do(live_page.live.desk.raise_alert())

@@ -90,6 +90,7 @@ class Desk:
         self.table = SeriesTable()
         self.store = open_store("duckdb:", folder, self.table, 64_000_000)
         self.hub = Hub()
+        self.storage_stats: dict[str, float] = {}
         self.holding = Holding(0, None, 0, 0, ())
         self.broken: Problems | None = None
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
@@ -120,6 +121,7 @@ class Desk:
             "in_flight": 3,
             "values": book.values,
             "conflicts": book.conflicts,
+            **self.storage_stats,
         }
 
     def health(self) -> Health:

@@ -71,7 +71,7 @@ def keeper_of(config: Config, store: Any, **sources: Any) -> Keeper:
     return Keeper(config, cast(Store, store), table, Sources(**(given | sources)))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 80), st.integers(0, 12), st.integers(0, 3)), min_size=60, max_size=90),
     st.sampled_from([1, 7, 30]),
@@ -116,6 +116,32 @@ def test_what_is_older_than_its_retention_goes_though_there_is_room(tmp_path: Pa
     assert [len(disk.sizes[tier]) for tier in KEPT] == [91, 151, 200]
     assert {each.why for each in keeper.holding.shed} == {"age"}
     assert not keeper.holding.shedding
+
+
+def test_a_partition_that_is_partly_too_old_does_not_stand_in_the_way_of_making_room(tmp_path: Path) -> None:
+    disk = Days(raw=7, minute=30)
+    for day in range(100):
+        disk.sizes["raw"][20_000 + day] = 5
+        disk.sizes["minute"][20_000 + day] = 5
+    config = settings_of(tmp_path, capacity=800, journal=1, raw="90d", minute="80d", alarm=0.5)
+    keeper = keeper_of(config, disk)
+    keeper.look(T0 + 99 * DAY + DAY // 2, 0.0)
+    assert keeper.holding.held <= 720
+    assert {(each.tier, each.why) for each in keeper.holding.shed if each.bytes} >= {("raw", "room")}
+    assert min(disk.sizes["minute"]) < 20_000 + 20, "of minutes no more went than was too old"
+
+
+def test_a_tier_with_no_more_to_give_leaves_it_to_the_next(tmp_path: Path) -> None:
+    disk = Days(raw=30)
+    for day in range(40):
+        disk.sizes["raw"][20_010 + day] = 5
+        disk.sizes["minute"][20_010 + day] = 5
+    config = settings_of(tmp_path, capacity=200, journal=1, alarm=0.5)
+    keeper = keeper_of(config, disk)
+    keeper.look(T0 + 49 * DAY + DAY // 2, 0.0)
+    assert keeper.holding.held <= 180
+    assert min(disk.sizes["raw"]) == 20_040
+    assert len(disk.sizes["minute"]) < 40
 
 
 def test_one_reading_from_years_ago_does_not_take_the_others_along() -> None:

@@ -14,6 +14,9 @@ export function showHealth(stats) {
   tiles.push(figure("health.rate", rates.received, 1), figure("health.values", rates.values, 0));
   tiles.push(figure("health.in_flight", stats.in_flight, 0), figure("health.quarantined", stats.quarantined, 0));
   if (stats.dropped) tiles.push(figure("health.dropped", stats.dropped, 0, true));
+  if (typeof stats.storage_used_pct === "number") {
+    tiles.push(figure("health.storage", stats.storage_used_pct, 1, stats.storage_alarm === 1));
+  }
   draw(tiles);
 }
 
