@@ -63,7 +63,7 @@ def repository(config: Config) -> Restic:
 def back_up(file: Path, config: Config, say: Say, show: Show, wait: float = 0.0) -> Made:
     """Make one backup of the collector whose settings are in `file`. Raises Problems.
 
-    One that does not answer may be just starting: it is given `wait` seconds before its files are opened here.
+    One that does not answer may be just starting: it gets `wait` seconds before its files are opened.
 
     Killed at any moment it leaves nothing that the next one minds: a staging folder, which that one clears
     away, and in the repository pieces that no snapshot names, which that one may use.
