@@ -60,8 +60,10 @@ def repository(config: Config) -> Restic:
     return Restic(backup.repository, backup.password_file, backup.environment_file, cache)
 
 
-def back_up(file: Path, config: Config, say: Say, show: Show) -> Made:
+def back_up(file: Path, config: Config, say: Say, show: Show, wait: float = 0.0) -> Made:
     """Make one backup of the collector whose settings are in `file`. Raises Problems.
+
+    One that does not answer may be just starting: it gets `wait` seconds before its files are opened.
 
     Killed at any moment it leaves nothing that the next one minds: a staging folder, which that one clears
     away, and in the repository pieces that no snapshot names, which that one may use.
@@ -75,7 +77,7 @@ def back_up(file: Path, config: Config, say: Say, show: Show) -> Made:
         try:
             at = time.time_ns()
             show(0.0, "laying out")
-            accounts, token = _stage(config, say)
+            accounts, token = _stage(config, say, wait)
             _end_token(folder / "data" / "state.db", token)
             missing = _add_settings(file, config, folder)
             listed = _list(data, folder, at, accounts, missing)
@@ -141,7 +143,7 @@ def _last(data: Path) -> str | None:
         return None
 
 
-def _stage(config: Config, say: Say) -> tuple[dict[str, int], int]:
+def _stage(config: Config, say: Say, wait: float) -> tuple[dict[str, int], int]:
     """The running collector lays itself out; for one that does not run, it is done here.
 
     Gives the accounts, and the id of the token that asked for it.
@@ -154,7 +156,9 @@ def _stage(config: Config, say: Say) -> tuple[dict[str, int], int]:
         who = state.principal(token, now)
         assert who is not None
         try:
-            answer = _ask(config, token)
+            deadline = time.monotonic() + wait
+            while (answer := _ask(config, token)) is None and time.monotonic() < deadline:
+                time.sleep(1.0)
         finally:
             state.revoke(who.token_id, time.time_ns())
     finally:

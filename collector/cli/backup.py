@@ -46,6 +46,10 @@ def make(
     check: Annotated[
         bool, typer.Option("--check", help="Make none: read all that was ever sent, and verify it.")
     ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(help="Seconds that a collector which does not answer may need to start.", min=0.0),
+    ] = 0.0,
     config: ConfigFile = CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -56,7 +60,7 @@ def make(
     if check:
         _check(config)
     else:
-        _make(config, as_json=as_json)
+        _make(config, wait, as_json=as_json)
 
 
 @backup.command("init", epilog="Example: `nagari backup init --config /etc/nagari/nagari.toml`")
@@ -122,7 +126,7 @@ def restore(
     nagari run --config {found.config}""")
 
 
-def _make(file: Path, *, as_json: bool) -> None:
+def _make(file: Path, wait: float, *, as_json: bool) -> None:
     from dataclasses import asdict  # noqa: PLC0415
 
     from collector.backup.making import back_up  # noqa: PLC0415
@@ -131,7 +135,7 @@ def _make(file: Path, *, as_json: bool) -> None:
 
     config = load(file)
     with _bar() as bar:
-        made = back_up(file, config, _say, bar)
+        made = back_up(file, config, _say, bar, wait)
     for each in made.missing:
         _say(f"not in the backup: {each}")
     if as_json:

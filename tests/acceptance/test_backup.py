@@ -217,6 +217,20 @@ def test_restore_names_the_two_commands_to_go_on_with(lost: dict[str, Any]) -> N
     assert lines[-2:] == [f"nagari doctor --config {config}", f"nagari run --config {config}"]
 
 
+def test_the_restored_alert_goes_on_with_the_next_reading_and_is_raised_only_once(
+    lost: dict[str, Any],
+) -> None:
+    rig = lost["place"].rig
+    ours = rig.get(f"/api/v1/alerts/{lost['alert']}")
+    with Wire(rig.broker.port, "after") as wire:
+        wire.publish(topic(*rig.devices[0]), tele({"jitter_ms": 1.0}))
+        wire.flush()
+    rig.eventually(
+        "/api/v1/alerts", lambda said: lost["alert"] not in {each["id"] for each in said["alerts"]}
+    )
+    assert ours["count"] == 1
+
+
 LATE: list[dict[str, Any]] = []
 """The alert of the backup that was late, while it was and after it had been made."""
 

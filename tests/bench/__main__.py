@@ -10,7 +10,7 @@ from pathlib import Path
 
 BENCHES = (
     "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "load", "day",
-    "series", "villages", "servers", "quota",
+    "series", "villages", "servers", "quota", "backup",
 )  # fmt: skip
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
@@ -47,6 +47,7 @@ GOALS = {
     "villages.alert_p99_ms": "<= 1000",
     "villages.start_s": "< 60",
     "villages.start_again_s": "< 60",
+    "backup.year_restore_min": "<= 30",
 }
 OUT = Path("bench.json")
 

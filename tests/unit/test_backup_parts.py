@@ -26,6 +26,7 @@ from collector.operation.backupwatch import BackupWatch
 from collector.operation.staging import stage, staging
 from collector.state import State
 from collector.state.snapshots import Snapshots
+from collector.store.accounts import Accounts
 from collector.store.base import Ledger
 from collector.store.duckdb import open_store
 from devices.problems import Problems
@@ -223,3 +224,14 @@ def test_a_disk_that_refuses_is_told_in_a_sentence_and_leaves_nothing(tmp_path: 
         stage(tmp_path, store, list)
     assert not staging(tmp_path).exists()
     store.close()
+
+
+def test_of_readings_on_a_server_the_accounts_are_copied(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path / "accounts.db", SeriesTable())
+    accounts.begin(None, [], Ledger(cursor=7, messages=3, stored=3), 0)
+    (tmp_path / "copy").mkdir()
+    accounts.snapshot(tmp_path / "copy")
+    copy = Accounts(tmp_path / "copy" / "accounts.db", SeriesTable())
+    assert copy.ledger() == accounts.ledger()
+    copy.close()
+    accounts.close()
