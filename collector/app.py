@@ -25,6 +25,7 @@ from collector.core.records import RecordKind
 from collector.followers.alarming import NAME as ALARMING
 from collector.followers.alarming import Alarming
 from collector.followers.storing import Storing
+from collector.followers.tidying import Tidying
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal, Retention
@@ -105,6 +106,7 @@ class App:
             retention=Retention(lambda: self.snapshots.floor(ALARMING), lambda: self.storing.cursor),
         )
         self.storing = Storing(self.journal, self.store, self.decoder, self.table, self.snapshots)
+        self.tidying = Tidying(self.store)
         self.alarming = Alarming(
             self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
         )
@@ -127,6 +129,7 @@ class App:
         _keep_for_good()
         self.storing.thread.start()
         self.alarming.thread.start()
+        self.tidying.start()
         self._spawn(group, self.watch.run(), "selfwatch")
         self._spawn(group, self._housekeeping(), "housekeeping")
         self._spawn(group, self._reloading(), "reload")
@@ -194,7 +197,7 @@ class App:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.wait(self._tasks.values())
-        for close in (self.journal.close, self.alarming.stop, self.storing.stop):
+        for close in (self.tidying.stop, self.journal.close, self.alarming.stop, self.storing.stop):
             await asyncio.to_thread(close)
         if http is not None:
             self.server.should_exit = True

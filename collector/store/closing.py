@@ -89,7 +89,7 @@ def _fill(
     tables: list[Hot],
     stop: Callable[[], bool],
 ) -> None:
-    """Roll-ups go by way of a file: written in one go they are a third smaller than a few series at a time."""
+    """A few series at a time. Roll-ups go by way of a file: written in one go they take a third less."""
 
     def insert(target: str) -> None:
         for low, high in _stretches(con, part.tier, old, tables):
@@ -105,7 +105,7 @@ def _fill(
     with _attached(con, staged, STAGED):
         con.execute(f"create table {STAGED}.rows ({rollups.COLD[part.tier]})")
         insert(f"{STAGED}.rows")
-        con.execute(f"insert into {BUILDING}.rows select * from {STAGED}.rows")
+        con.execute(f"insert into {BUILDING}.rows select * from {STAGED}.rows order by place")
     _clear(staged)
 
 

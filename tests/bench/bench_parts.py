@@ -64,7 +64,7 @@ def values(series: I64, rng: np.random.Generator) -> F64:
 
 
 def live(first: int, count: int, day: int) -> Readings:
-    """Rows number `first` and on of a day: each device at its own moment of ten seconds, give or take 3 ms."""
+    """Rows number `first` and on of a day: each device at its own moment of 10 s, ± 3 ms."""
     rng = np.random.default_rng(first)
     number = np.arange(first, first + count)
     series = np.random.default_rng(1).permutation(SERIES)[number % SERIES]
