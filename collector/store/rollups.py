@@ -96,8 +96,8 @@ time as last_at from ({decoded}) where time >= {first} and time < {last}"""
 
 def _rolled(part: Part, series: int, first: int, last: int) -> str:
     when = _when(part, series)
-    return f"""select {when} as time, least, most, {_KEPT_MEAN} as mean, n, last, {when} + {_KEPT_LAST} as last_at
-from {part.name}.rows where {_bounds(part, series, first, last)}"""
+    return f"""select {when} as time, least, most, {_KEPT_MEAN} as mean, n, last,
+{when} + {_KEPT_LAST} as last_at from {part.name}.rows where {_bounds(part, series, first, last)}"""
 
 
 def _when(part: Part, series: int) -> str:
@@ -144,7 +144,8 @@ from {table.name} where {mine}"""
         for table in hot
     ]
     return f"""select place, min(least), max(most), {_TOTAL}, not isfinite(sum(mean * n)), sum(n)::bigint,
-arg_max(last, last_in), max(last_in) // 1000000, max(last_in) % 1000000 from ({_union(fresh + kept)}) group by place order by place"""
+arg_max(last, last_in), max(last_in) // 1000000, max(last_in) % 1000000
+from ({_union(fresh + kept)}) group by place order by place"""
 
 
 def stock(tier: Tier, number: int) -> str:
