@@ -20,6 +20,7 @@ from collector.cli import (
     rules,
     serve,
     simulate,
+    storage,
     token,
     watch,
 )
@@ -37,7 +38,20 @@ app = typer.Typer(
     help="Collector and command centre for a regency's fibre network: from the device to the operator.",
     epilog="A first look: `nagari demo`. Each command explains itself: `nagari COMMAND --help`.",
 )
-for module in (serve, agent, watch, alerts, rejects, token, rules, inventory, doctor, simulate, load):
+for module in (
+    serve,
+    agent,
+    watch,
+    alerts,
+    rejects,
+    token,
+    rules,
+    inventory,
+    doctor,
+    simulate,
+    load,
+    storage,
+):
     module.add(app)
 
 

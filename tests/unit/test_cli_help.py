@@ -34,6 +34,7 @@ def test_every_command_of_the_design_is_there() -> None:
     wanted = {"run", "demo", "agent", "watch", "alerts", "rejects", "doctor", "load", "simulate"}
     wanted |= {"alerts ack", "token create", "token list", "token revoke", "rules check", "rules schema"}
     wanted |= {"inventory plan", "inventory check", "inventory import", "inventory diff"}
+    wanted |= {"storage export"}
     assert COMMANDS.keys() == wanted
 
 
