@@ -25,6 +25,7 @@ from collector.core.records import RecordKind
 from collector.followers.alarming import NAME as ALARMING
 from collector.followers.alarming import Alarming
 from collector.followers.storing import Storing
+from collector.followers.tidying import Tidying
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal, Retention
@@ -109,6 +110,7 @@ class App:
         )
         self.storing = Storing(self.journal, self.store, self.decoder, self.table, self.snapshots)
         self.keeper = Keeper(config, self.store, self.table, self._sources())
+        self.tidying = Tidying(self.store)
         self.alarming = Alarming(
             self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
         )
@@ -140,6 +142,7 @@ class App:
         _keep_for_good()
         self.storing.thread.start()
         self.alarming.thread.start()
+        self.tidying.start()
         self._spawn(group, self.watch.run(), "selfwatch")
         self._spawn(group, self.keeper.run(), "keeper")
         self._spawn(group, self._housekeeping(), "housekeeping")
@@ -208,7 +211,7 @@ class App:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.wait(self._tasks.values())
-        for close in (self.journal.close, self.alarming.stop, self.storing.stop):
+        for close in (self.tidying.stop, self.journal.close, self.alarming.stop, self.storing.stop):
             await asyncio.to_thread(close)
         if http is not None:
             self.server.should_exit = True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from collector.cli import storage_copy, storage_import, storage_plan
+from collector.cli import storage_copy, storage_export, storage_import, storage_plan
 
 storage = typer.Typer(
     no_args_is_help=True,
     help="The readings' store: what fits and for how long; to another place, history in, tables out.",
 )
-for module in (storage_plan, storage_copy, storage_import):
+for module in (storage_plan, storage_copy, storage_import, storage_export):
     module.add(storage)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +21,7 @@ GRACE = 2 * 3_600 * 10**9
 """A day is closed so long after its end,"""
 WAIT = 3_600 * 10**9
 """and rows that come later wait so long for each other."""
+STAGED = "staged"
 AT_ONCE = 1_000_000
 """Readings that are sorted in one go: about 60 MB."""
 
@@ -48,6 +50,7 @@ def build(
     stop: Callable[[], bool],
 ) -> list[Part]:
     """The new parts of a day, on disk for good, that no manifest names yet. Raises AbandonedError."""
+    con.execute("set session preserve_insertion_order = true")  # a part is sorted
     new = []
     for tier in TIERS:
         number = day * DAY // SPAN[tier]
@@ -69,21 +72,52 @@ def _build(
     part = Part(tier, number, generation, 0, 0, 0, 0, 0)
     file = shelf.path(part)
     _clear(file)
-    with shelf.held([old] if old else []):
-        con.execute(f"attach {quoted(file)} as {BUILDING} ({FORM})")
-        try:
-            con.execute(f"create table {BUILDING}.rows ({rollups.COLD[tier]})")
-            for low, high in _stretches(con, tier, old, tables):
-                if stop():
-                    raise AbandonedError
-                rows = rollups.merged(tier, number, tables, old, low, high)
-                con.execute(f"insert into {BUILDING}.rows {rows}")
-            stock = con.execute(rollups.stock(tier, number)).fetchall()[0]
-            con.execute(f"checkpoint {BUILDING}")
-        finally:
-            con.execute(f"detach {BUILDING}")
+    with shelf.held([old] if old else []), _attached(con, file, BUILDING):
+        con.execute(f"create table {BUILDING}.rows ({rollups.COLD[tier]})")
+        _fill(con, shelf, part, old, tables, stop)
+        stock = con.execute(rollups.stock(tier, number)).fetchall()[0]
+        con.execute(f"checkpoint {BUILDING}")
     sync(file)
     return Part(tier, number, generation, stock[0], stock[1], file.stat().st_size, stock[2], stock[3])
+
+
+def _fill(
+    con: duckdb.DuckDBPyConnection,
+    shelf: Shelf,
+    part: Part,
+    old: Part | None,
+    tables: list[Hot],
+    stop: Callable[[], bool],
+) -> None:
+    """A few series at a time. Roll-ups go by way of a file: written in one go they take a third less."""
+
+    def insert(target: str) -> None:
+        for low, high in _stretches(con, part.tier, old, tables):
+            if stop():
+                raise AbandonedError
+            rows = rollups.merged(part.tier, part.number, tables, old, low, high)
+            con.execute(f"insert into {target} {rows}")
+
+    if part.tier == "raw":
+        insert(f"{BUILDING}.rows")
+        return
+    staged = shelf.folder / "staged.duckdb"
+    with _attached(con, staged, STAGED):
+        con.execute(f"create table {STAGED}.rows ({rollups.COLD[part.tier]})")
+        insert(f"{STAGED}.rows")
+        con.execute(f"insert into {BUILDING}.rows select * from {STAGED}.rows order by place")
+    _clear(staged)
+
+
+@contextmanager
+def _attached(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Iterator[None]:
+    """A new file, open to be written."""
+    _clear(file)
+    con.execute(f"attach {quoted(file)} as {name} ({FORM})")
+    try:
+        yield
+    finally:
+        con.execute(f"detach {name}")
 
 
 def _stretches(

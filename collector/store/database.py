@@ -15,6 +15,7 @@ import duckdb
 from collector.store import manifest, opening
 from collector.store.base import StoreError
 from collector.store.parts import Shelf, folder_of
+from collector.store.tables import scalar
 from collector.store.view import Part, View
 from devices.problems import Problem, Problems
 
@@ -40,7 +41,7 @@ class Database:
         self._con: duckdb.DuckDBPyConnection | None
         self._con, self.set_aside = opening.open_or_set_aside(file, memory, self._load)
         self._shelf.use(self._con)
-        if not self._view.parts:
+        if not scalar(self._con, "select count(*) from ledger"):  # a file just begun
             self._put_aside_strangers()
         self._shelf.clean(self._view.parts.values(), keep=bool(self.set_aside))
         self._lose([part for part in self._view.parts.values() if not self._whole_length(part)])

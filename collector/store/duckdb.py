@@ -6,7 +6,7 @@ Its hot rows are in a table a UTC day. A day that is over becomes immutable part
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +58,7 @@ class DuckStore(Writer):
 
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
         super().__init__(file, table, memory)
+        self._busy: duckdb.DuckDBPyConnection | None = None  # what closes a day
         self._leftover: list[tuple[int, Part]] = []  # old generations, and the view's version without them
 
     def tend(self) -> None:
@@ -149,7 +150,11 @@ class DuckStore(Writer):
                 day = closing.due(con, view, now)
                 if day is None:
                     return
-                self._close_day(con, day)
+                self._busy = con
+                try:
+                    self._close_day(con, day)
+                finally:
+                    self._busy = None
 
     def shed(self, tier: Tier, before: int) -> int:
         """Delete whole partitions of the tier that end at or before `before`; gives the bytes freed."""
@@ -179,6 +184,9 @@ class DuckStore(Writer):
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""
         self._leaving.set()
+        if busy := self._busy:
+            with suppress(duckdb.Error):  # it may just have come to its end
+                busy.interrupt()
         with self._writer:
             self._shut()
 
@@ -225,7 +233,7 @@ class DuckStore(Writer):
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except closing.AbandonedError:
+        except (closing.AbandonedError, duckdb.InterruptException):
             return
         except (duckdb.Error, OSError) as error:
             raise StoreError(f"{self._file}: {str(error).splitlines()[0]}", permanent=False) from error

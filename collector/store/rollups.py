@@ -27,8 +27,8 @@ BIG = f"{2.0**64!r}"
 # The sum of large finite values may overflow where their mean does not: then it is taken at 2^-64 of scale.
 _MEAN = f"""case when isfinite(sum(mean * n)) then sum(mean * n) / sum(n)
 else sum(mean * {SMALL} * n) / sum(n) * {BIG} end"""
-# Kept is the total, not the mean: decimals add up to decimals, which compress to a third. What adding up blurred
-# in the last bits is made a decimal again.
+# Kept is the total, not the mean: decimals add up to decimals, which compress to a third. What adding up
+# blurred in the last bits is made a decimal again.
 _TOTAL = f"""case when not isfinite(sum(mean * n)) then sum(mean * {SMALL} * n)
 when abs(round(sum(mean * n), 6) - sum(mean * n)) <= 1e-13 * abs(sum(mean * n)) then round(sum(mean * n), 6)
 else sum(mean * n) end"""
@@ -56,6 +56,8 @@ def points(
         return ""
     if step is None and all(segment.tier == "raw" for segment in segments):
         return f"select time, last as value from ({_union(sources)}) order by time limit {limit}"
+    if step is None and agg == "count":
+        agg = "mean"  # a roll-up's row stands for a reading, as raw ones do: nothing is counted
     bucket = "time" if step is None else f"time - ((time % {step}) + {step}) % {step}"
     return f"""select {bucket} as bucket, {_AGGREGATES[agg]} as value from ({_union(sources)})
 group by bucket order by bucket limit {limit}"""
@@ -94,8 +96,8 @@ time as last_at from ({decoded}) where time >= {first} and time < {last}"""
 
 def _rolled(part: Part, series: int, first: int, last: int) -> str:
     when = _when(part, series)
-    return f"""select {when} as time, least, most, {_KEPT_MEAN} as mean, n, last, {when} + {_KEPT_LAST} as last_at
-from {part.name}.rows where {_bounds(part, series, first, last)}"""
+    return f"""select {when} as time, least, most, {_KEPT_MEAN} as mean, n, last,
+{when} + {_KEPT_LAST} as last_at from {part.name}.rows where {_bounds(part, series, first, last)}"""
 
 
 def _when(part: Part, series: int) -> str:
@@ -142,7 +144,8 @@ from {table.name} where {mine}"""
         for table in hot
     ]
     return f"""select place, min(least), max(most), {_TOTAL}, not isfinite(sum(mean * n)), sum(n)::bigint,
-arg_max(last, last_in), max(last_in) // 1000000, max(last_in) % 1000000 from ({_union(fresh + kept)}) group by place order by place"""
+arg_max(last, last_in), max(last_in) // 1000000, max(last_in) % 1000000
+from ({_union(fresh + kept)}) group by place order by place"""
 
 
 def stock(tier: Tier, number: int) -> str:

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 BENCHES = (
-    "throughput", "latency", "demo", "kill", "store", "engine", "storm", "alarms", "regency", "load", "day",
-    "series", "villages", "servers", "quota", "backup",
+    "throughput", "latency", "demo", "kill", "store", "parts", "engine", "storm", "alarms", "regency", "load",
+    "day", "series", "villages", "servers", "quota", "backup",
 )  # fmt: skip
 GOALS = {
     "throughput.ratio_to_ceiling": ">= 0.9",
@@ -28,6 +28,13 @@ GOALS = {
     "kill.transitions_doubled": "0",
     "kill.worst_recovery_s": "< 10",
     "store.chart_day_raw_ms": "<= 100",
+    "parts.bytes_per_reading": "<= 3",
+    "parts.commit_max_ms": "<= 100",
+    "parts.chart_30_days_first_ms": "<= 100",
+    "parts.chart_30_days_ms": "<= 100",
+    "parts.chart_2_years_first_ms": "<= 300",
+    "parts.chart_2_years_ms": "<= 300",
+    "parts.last_hour_ms": "<= 200",
     "servers.victoria_msg_s": ">= 20,000",
     "servers.victoria_lost": "0",
     "quota.most_held_pct": "<= 100",

@@ -64,7 +64,7 @@ def values(series: I64, rng: np.random.Generator) -> F64:
 
 
 def live(first: int, count: int, day: int) -> Readings:
-    """Rows number `first` and on of a day: each device at its own moment of ten seconds, give or take 3 ms."""
+    """Rows number `first` and on of a day: each device at its own moment of 10 s, ± 3 ms."""
     rng = np.random.default_rng(first)
     number = np.arange(first, first + count)
     series = np.random.default_rng(1).permutation(SERIES)[number % SERIES]
@@ -140,7 +140,7 @@ def past(folder: Path, days: int) -> None:
                 shutil.copyfile(parts / part.file, parts / other.file)
                 manifest.put(con, other)
         last = NUMBER // 32
-        for number in range(last - YEARS // 32, last + 1):
+        for number in range(last - YEARS // 32 - 1, last + 1):
             manifest.put(con, hours(parts, number))
 
 
@@ -186,7 +186,7 @@ def chart(folder: Path, case: str, days: int, step: int | None, most: float) -> 
 
 
 def last_hour(store: DuckStore, table: SeriesTable) -> list[Row]:
-    """The newest hour of a hot day: all readings of all sites, and one series of each site, a minute a point."""
+    """The newest hour of a hot day: all readings of all sites, and a chart of one series of each site."""
     end = (NUMBER + 1) * DAY
     start = end - 3_600 * NS
     keys = [table.keys[i * 5] for i in range(103)]
