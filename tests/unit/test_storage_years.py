@@ -1,4 +1,4 @@
-"""A simulated third of a year on a real store against a quota: never over, nothing lost, forecast right.
+"""Two simulated months on a real store against a quota: never over, nothing lost, forecast about right.
 
 Three years of it are in `python -m tests.bench quota`.
 """
@@ -30,14 +30,14 @@ def store(tmp_path: Path, table: SeriesTable) -> Iterator[Store]:
     store.close()
 
 
-def test_four_months_against_a_quota(tmp_path: Path, store: Store, table: SeriesTable) -> None:
-    found = simulate(tmp_path, store, table, days=120, a_day=A_DAY, capacity=20_000_000, earliest=50)
+def test_two_months_against_a_quota(tmp_path: Path, store: Store, table: SeriesTable) -> None:
+    found = simulate(tmp_path, store, table, days=65, a_day=A_DAY, capacity=24_000_000, earliest=14)
     assert found.first_shed is not None
-    assert found.first_shed < 100, "the quota was reached in time to matter"
+    assert found.first_shed < 60, "the quota was reached in time to matter"
     assert found.most_held <= found.capacity
     assert found.most_on_disk <= found.capacity
     assert found.holes == 0, "what is kept is kept without a gap"
-    assert found.kept_days > 60
+    assert found.kept_days > 25
     assert found.protected_lost == 0
     assert found.errors
-    assert found.worst_error <= 10
+    assert found.worst_error <= 25, "after two weeks; with more to go by it is nearer, see the bench"
