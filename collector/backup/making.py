@@ -124,7 +124,6 @@ def _alone(data: Path) -> Iterator[None]:
 def _make_ready(restic: Restic, data: Path, say: Say) -> None:
     """A first backup makes its repository; one that was there and is gone is not made anew unasked."""
     if restic.exists():
-        restic.unlock()
         return
     last = _last(data)
     place = Path(restic.repository)

@@ -95,10 +95,6 @@ class Restic:
         words = [word for option, number in keep.items() if number for word in (option, str(number))]
         self.run("forget", "--json", "--tag", TAG, "--group-by", "host", *words, "--prune", "--quiet")
 
-    def unlock(self) -> None:
-        """Take away the locks that processes have left which died."""
-        self.run("unlock")
-
     def check(self) -> None:
         """Read everything, and hold it against its sums."""
         self.run("check", "--read-data")
@@ -120,7 +116,19 @@ class Restic:
         hear: Hear = no_one,
         waiting: Callable[[], None] | None = None,
     ) -> list[Message]:
-        """Run a command; gives what it said in JSON, all but the progress, which is for `hear`."""
+        """Run a command; gives what it said in JSON, all but the progress, which is for `hear`.
+
+        A lock that a process left which died is taken away, once; restic knows whose process lives.
+        """
+        try:
+            return self._run(words, cwd, hear, waiting)
+        except LockedProblems:
+            self._run(("unlock",), None, no_one, None)
+            return self._run(words, cwd, hear, waiting)
+
+    def _run(
+        self, words: Sequence[str], cwd: Path | None, hear: Hear, waiting: Callable[[], None] | None
+    ) -> list[Message]:
         command = [PROGRAM, *(() if self._cached else ("--no-cache",)), *words]
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             process = self._start(command, cwd, errors)
@@ -154,6 +162,10 @@ class Restic:
 
 class NoRepositoryProblems(Problems):
     """The place answers, and there is no repository."""
+
+
+class LockedProblems(Problems):
+    """Somebody is at work in it, or died at it."""
 
 
 _AGAIN = "nothing of it was kept; look at that file, and make the backup again"
@@ -202,5 +214,5 @@ def _problem(repository: str, code: int, errors: str, said: list[Message]) -> Ex
     if code == PARTIAL:
         return PartialError(errors, str(said[-1].get("snapshot_id", "")) if said else "")
     trouble = sentence(errors)
-    kind = NoRepositoryProblems if trouble.nothing_there else Problems
+    kind = NoRepositoryProblems if trouble.nothing_there else LockedProblems if trouble.locked else Problems
     return kind.one(repository, trouble.what, trouble.mend)

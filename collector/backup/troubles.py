@@ -13,6 +13,7 @@ class Trouble:
     what: str
     mend: str
     nothing_there: bool = False
+    locked: bool = False
 
 
 class PartialError(Exception):
@@ -23,12 +24,13 @@ class PartialError(Exception):
         super().__init__(next(iter(errors.strip().splitlines()), "no reason was given"))
 
 
+_LOCKED = "somebody else is at work in it"
 _DAMAGED = "take another copy of it; else move it away and begin a new one with `nagari backup init`"
 _KNOWN: tuple[tuple[str, str, str], ...] = (
     (r"wrong password|no key found", "the password is wrong", "name the right file as the password_file"),
     (
         r"already locked|unable to create lock in backend: repository is",
-        "somebody else is at work in it",
+        _LOCKED,
         "wait for them; a lock of a process that died is taken away after half an hour",
     ),
     (r"no space left|quota|XMinioStorageFull|EntityTooLarge", "it is full", "make room there, or keep fewer"),
@@ -81,7 +83,7 @@ def sentence(errors: str) -> Trouble:
         return Trouble("there is no repository", mend, nothing_there=True)
     for pattern, what, mend in _KNOWN:
         if re.search(pattern, errors):
-            return Trouble(what, mend)
+            return Trouble(what, mend, locked=what == _LOCKED)
     lines = [line for line in errors.strip().splitlines() if line] or ["it says nothing"]
     fatal = next((line for line in lines if line.startswith("Fatal")), lines[-1])
     return Trouble(f"restic failed ({fatal.removeprefix('Fatal: ')})", "see what it says")

@@ -152,7 +152,6 @@ def _make(file: Path, wait: float, *, as_json: bool) -> None:
 def _check(file: Path) -> None:
     _, restic = _repository(file)
     _say(f"{restic.repository}: reading all of it …")
-    restic.unlock()
     restic.check()
     typer.echo(f"{restic.repository}: whole, all {len(restic.snapshots())} backups")
 
