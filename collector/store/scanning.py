@@ -13,6 +13,8 @@ from collector.store.remote import Piece
 MOST = 300_000
 """Readings in one piece; more are asked for in shorter stretches."""
 FEW = 30_000
+_ENOUGH = 20  # of one series: a shorter stretch would not be worth its question
+_CALM = 4  # a stretch that was too long is gone through in so many; then they may be longer again
 _HOUR = 3_600 * 10**9
 
 Column = tuple[SeriesKey, str, I64, F64]
@@ -24,18 +26,28 @@ def pieces(ask: Callable[[int, int], Piece | None], start: int, end: int, unit: 
 
     Stretches are multiples of `unit` (ns), and of one unit `ask` has to give all.
     """
-    span = _HOUR
+    span, calm = _HOUR, _CALM
     while start < end:
         until = min(start + span, end)
         piece = ask(start, until)
         if piece is None:
-            span = max((until - start) // 4 // unit, 1) * unit
+            span, calm = max((until - start) // _CALM // unit, 1) * unit, 0
             continue
         if len(piece.time):
             yield piece
         start = until
-        if len(piece.time) < FEW:
-            span *= 4
+        calm = calm + 1 if len(piece.time) < FEW else 0
+        if calm >= _CALM:
+            span *= _CALM
+
+
+def too_many(count: int, columns: int, series: int) -> bool:
+    """Whether a stretch has too many readings, of which so many columns (with `count`) have come.
+
+    Told early from the columns so far, if there are so many series: to read on would cost seconds.
+    """
+    each = count / max(columns, 1)
+    return count > MOST or (each > _ENOUGH and each * series > MOST)
 
 
 def piece(columns: Iterable[Column]) -> Piece:

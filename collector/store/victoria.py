@@ -8,7 +8,6 @@ so a start of it in between is looked for at its own /metrics. Ids go into selec
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
 from collector.store import scanning
@@ -67,6 +67,7 @@ class Victoria:
         self._lines = LineWriter(url, "nagari", "nagari", headers, ca)
         self._token = token
         self._inserted, self._restarts = 0.0, 0
+        self._series = 1  # on the server, ours and others', when a scan began
 
     def check(self) -> list[str]:
         """Raises Problems for what a person must mend, StoreError while it is away; gives doubts."""
@@ -157,6 +158,10 @@ class Victoria:
 
     def scan(self, start: int, end: int) -> Iterator[Piece]:
         """As Store.scan, whole milliseconds."""
+        try:
+            self._series = int(self._web.get("/api/v1/series/count").json()["data"][0])
+        except (ValueError, KeyError, IndexError, TypeError):
+            self._series = 1
         yield from scanning.pieces(self._stretch, max(-(-start // MS), 0) * MS, -(-end // MS) * MS, MS)
 
     def usage(self) -> list[TierUsage]:
@@ -238,7 +243,7 @@ class Victoria:
             "max_rows_per_line": "10000",
         }
         for line in self._web.stream("/api/v1/export", form):
-            row = json.loads(line)
+            row = from_json(line)
             when = np.array(row["timestamps"], np.int64)
             inside = (when >= first) & (when < end)
             yield row["metric"], when[inside], np.array(row["values"], float)[inside]
@@ -252,7 +257,7 @@ class Victoria:
             metric, field = scanning.field_of(labels.get("__name__", ""))
             found.append((SeriesKey(*_place(labels), metric), field, when * MS, value))
             count += len(when)
-            if count > scanning.MOST and end - start > MS:
+            if end - start > MS and scanning.too_many(count, len(found), self._series):
                 return None
         return scanning.piece(found)
 
