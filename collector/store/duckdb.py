@@ -196,8 +196,16 @@ class DuckStore(Writer):
             self._sealed.update(hot)
         try:
             view = self._view
-            new = closing.build(con, self._shelf, view, day, hot, self._leaving.is_set)
-            old = [part for each in new if (part := view.parts.get((each.tier, each.number)))]
+            old = [part for tier in TIERS if (part := view.parts.get((tier, day * DAY // SPAN[tier])))]
+            try:
+                new = closing.build(con, self._shelf, view, day, hot, self._leaving.is_set)
+            except duckdb.Error:
+                if bad := [part for part in old if self._shelf.fault(con, part)]:
+                    self._lose(bad)  # it is gone, with or without this day: the next round goes on without
+                    return
+                raise
+            places = {(part.tier, part.number) for part in new}
+            old = [part for part in old if (part.tier, part.number) in places]
             con.begin()
             for part in new:
                 manifest.put(con, part)
