@@ -45,8 +45,8 @@ def export(
 ) -> int:
     """A file `readings-YYYY-MM-DD.parquet` for each day with readings; `told` hears of it.
 
-    Gives the rows of all. Columns: site, device, metric, time and received (UTC, ns), value, quality. A file is
-    there whole or not at all; one of that name is replaced. Raises StoreError, OSError, duckdb.Error.
+    Gives the rows of all. Columns: site, device, metric, time and received (UTC, ns), value, quality. A file
+    is there whole or not at all; one of that name is replaced. Raises StoreError, OSError, duckdb.Error.
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = 0
