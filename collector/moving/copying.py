@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -125,11 +126,11 @@ class Copy:
         first, self._step = 0, Step("copy", state.at, 0, last, state.rows)
         while True:
             try:
-                pieces = self._source.scan(max(state.at, DAWN), last + 1)
-                for rows, at in distinct(pieces, self._target.resolution):
-                    first = first or int(rows.time[0])
-                    state = self._write(state, rows, at)
-                    self._say(Step("copy", at, first, last, state.rows))
+                with closing(self._source.scan(max(state.at, DAWN), last + 1)) as pieces:
+                    for rows, at in distinct(pieces, self._target.resolution):
+                        first = first or int(rows.time[0])
+                        state = self._write(state, rows, at)
+                        self._say(Step("copy", at, first, last, state.rows))
             except StoreError as error:
                 self._wait(error)
             else:
@@ -174,9 +175,10 @@ class Copy:
 
         def each() -> Iterator[Readings]:
             nonlocal raw
-            for piece in store.scan(DAWN, last + 1):
-                raw += len(piece)
-                yield piece
+            with closing(store.scan(DAWN, last + 1)) as pieces:
+                for piece in pieces:
+                    raw += len(piece)
+                    yield piece
 
         for rows, at in distinct(each(), resolution):
             first = first or int(rows.time[0])
@@ -228,5 +230,6 @@ def disagreeing(found: Copied) -> Problems:
     return Problems.one("--to", what, mend)
 
 
-def _any(pieces: Iterator[Readings]) -> bool:
-    return next(pieces, None) is not None
+def _any(pieces: Generator[Readings, None, None]) -> bool:
+    with closing(pieces):
+        return next(pieces, None) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, Protocol
@@ -133,10 +133,10 @@ class Store(Protocol):
         roll-ups stand for them, each dated by its own bucket's start: the points' `tier` says so.
         """
 
-    def scan(self, start: int, end: int) -> Iterator[Readings]:
+    def scan(self, start: int, end: int) -> Generator[Readings, None, None]:
         """All raw readings with start <= time < end (epoch ns) in bounded pieces.
 
-        In order of time from piece to piece.
+        In order of time from piece to piece. Close it if it is not read to its end.
         """
 
     def snapshot(self, folder: Path) -> None:

@@ -153,7 +153,11 @@ class Database:
     def _publish(self, con: duckdb.DuckDBPyConnection, change: Callable[[View], View]) -> None:
         """Commit what changes the view: who looks sees both or neither."""
         with self._turn:
-            con.commit()
+            try:
+                con.commit()
+            except duckdb.Error:
+                self._doubt = True  # it may have reached the disk all the same: the writer looks
+                raise
             self._view = change(self._view)
 
     def _whole_length(self, part: Part) -> bool:

@@ -5,7 +5,7 @@ Its hot rows are in a table a UTC day. A day that is over becomes immutable part
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +121,7 @@ class DuckStore(Writer):
             rows = con.execute(tables.REJECTS, asked)
             return [Reject(*row) for row in rows.fetchall()]
 
-    def scan(self, start: int, end: int) -> Iterator[Readings]:
+    def scan(self, start: int, end: int) -> Generator[Readings, None, None]:
         """All raw readings with start <= time < end (epoch ns), in pieces; see Store."""
         days = sorted({*self._view.hot, *(day for tier, day in self._view.parts if tier == "raw")})
         for day in days:
@@ -196,8 +196,16 @@ class DuckStore(Writer):
             self._sealed.update(hot)
         try:
             view = self._view
-            new = closing.build(con, self._shelf, view, day, hot, self._leaving.is_set)
-            old = [part for each in new if (part := view.parts.get((each.tier, each.number)))]
+            old = [part for tier in TIERS if (part := view.parts.get((tier, day * DAY // SPAN[tier])))]
+            try:
+                new = closing.build(con, self._shelf, view, day, hot, self._leaving.is_set)
+            except duckdb.Error:
+                if bad := [part for part in old if self._shelf.fault(con, part)]:
+                    self._lose(bad)  # it is gone, with or without this day: the next round goes on without
+                    return
+                raise
+            places = {(part.tier, part.number) for part in new}
+            old = [part for part in old if (part.tier, part.number) in places]
             con.begin()
             for part in new:
                 manifest.put(con, part)

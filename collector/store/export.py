@@ -24,8 +24,8 @@ received bigint not null
 """
 _QUERY = """
 select site, device, metric, make_timestamp_ns(time) as time, value, quality,
-make_timestamp_ns(received) as received from rows join series on rows.series = series.id
-order by site, device, metric, time
+       make_timestamp_ns(received) as received
+from rows join series on rows.series = series.id order by site, device, metric, time
 """
 
 
@@ -43,10 +43,10 @@ class Wanted:
 def export(
     store: Store, table: SeriesTable, wanted: Wanted, folder: Path, told: Callable[[Path, int], None]
 ) -> int:
-    """A file `readings-YYYY-MM-DD.parquet` for each day with readings; `told` hears of each and its rows.
+    """A file `readings-YYYY-MM-DD.parquet` for each day with readings; `told` hears of it.
 
-    Gives the rows of all. Columns: site, device, metric, time and received (UTC, ns), value, quality.
-    A file is whole or not there; one of that name is replaced. Raises StoreError, OSError, duckdb.Error.
+    Gives the rows of all. Columns: site, device, metric, time and received (UTC, ns), value, quality. A file
+    is there whole or not at all; one of that name is replaced. Raises StoreError, OSError, duckdb.Error.
     """
     folder.mkdir(parents=True, exist_ok=True)
     total = 0

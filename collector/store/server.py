@@ -23,7 +23,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -135,7 +135,7 @@ class ServerStore:
     def tidy(self, now: int) -> None:
         """Nothing: the server does so itself."""
 
-    def scan(self, start: int, end: int) -> Iterator[Readings]:
+    def scan(self, start: int, end: int) -> Generator[Readings, None, None]:
         """As Store.scan; when a reading was received is not kept on a server: it comes back as its time."""
         with self._writer:
             self._show()

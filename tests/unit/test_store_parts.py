@@ -315,6 +315,26 @@ def test_a_damaged_part_is_set_aside_and_the_rest_goes_on(tmp_path: Path, harm: 
     store.close()
 
 
+def test_a_part_found_damaged_while_late_rows_are_merged_does_not_hold_up_the_closing(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path)
+    commit(store, *((KEYS[0], FIRST * DAY + n * NS, float(n % 77)) for n in range(20_000)))
+    store.tidy(LATER)
+    store.close()
+    file = tmp_path / "parts" / "minute-20448-1.duckdb"
+    data = bytearray(file.read_bytes())
+    for place in range(len(data) // 8, len(data), 499):
+        data[place] ^= 0xFF
+    file.write_bytes(data)
+    store, _ = opened(tmp_path)
+    commit(store, (KEYS[0], FIRST * DAY + 1, 5.0))
+    store.tidy(LATER)
+    assert "minute-20448-1.bad" in names(store)
+    assert "raw-20448-2.duckdb" in names(store)
+    assert "lost to the minute tier" in store.set_aside[0]
+    assert len(all_points(store)) == 20_001
+    store.close()
+
+
 def test_parts_without_their_main_file_are_put_by_not_deleted(tmp_path: Path) -> None:
     store, _ = opened(tmp_path)
     commit(store, (KEYS[0], FIRST * DAY, 1.0))

@@ -21,6 +21,7 @@ from collector.ingest.journal import Journal
 from collector.ingest.reserve import Reserve
 from collector.state import State
 from collector.state.snapshots import Snapshots
+from collector.store import manifest, rollups
 from devices.region import read_folder
 from tests.acceptance.faults.publishers import NUMBER
 from tests.bench.rig import Rig, balanced
@@ -46,9 +47,17 @@ def settled(rig: Rig, received: int, seconds: float = 60.0) -> dict[str, Any]:
     return stats
 
 
+NO_ROWS = "select 0 as series, 0 as time, 0.0 as value, 0 as quality, 0 as received"
+
+
 def query(rig: Rig, text: str, *values: object) -> list[tuple[Any, ...]]:
-    """What the store's file holds. The collector must have stopped."""
+    """What the store holds: tables of its file, and `readings`. The collector must have stopped."""
     with duckdb.connect(str(rig.data / "readings.duckdb"), read_only=True) as con:
+        view = manifest.load(con, 0)
+        for part in view.parts_in("raw", -(2**62), 2**62):
+            con.execute(f"attach '{rig.data / 'parts' / part.file}' as {part.name} (read_only)")
+        rows = rollups.readings(view, -(2**62), 2**62) or f"select * from ({NO_ROWS}) where false"
+        con.execute(f"create temp view readings as {rows}")
         return con.execute(text, list(values)).fetchall()
 
 
