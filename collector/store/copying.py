@@ -1,4 +1,7 @@
-"""A copy of the store while it runs: closed days as hard links, the main file as one transaction sees it."""
+"""A copy of the store while it runs: closed days as hard links, the main file and its log byte for byte.
+
+Byte for byte, because the next backup then finds in it what it has sent already.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,21 @@ import os
 import shutil
 from pathlib import Path
 
-import duckdb
-
 from collector.store.parts import Shelf, folder_of, sync
 from collector.store.view import View
 
 
-def copy(con: duckdb.DuckDBPyConnection, shelf: Shelf, view: View, main: Path, folder: Path) -> None:
-    """Into the empty folder; `con` is in a transaction that sees what `view` says."""
+def copy(shelf: Shelf, view: View, main: Path, folder: Path) -> None:
+    """Into the empty folder. Meanwhile nobody may commit: so nobody checkpoints either."""
     target = folder / main.name
     parts = folder_of(target)
     parts.mkdir()
     for part in view.parts.values():
         _link(shelf.path(part), parts / part.file)
-    with shelf.other(target, "copied"):
-        source = con.execute("select current_database()").fetchall()[0][0]
-        con.execute(f'copy from database "{source}" to copied')
-        con.commit()
-    sync(target)
+    for file in (main, main.with_name(main.name + ".wal")):
+        if file.exists():
+            shutil.copyfile(file, folder / file.name)
+            sync(folder / file.name)
     if view.parts:
         sync(parts / next(iter(view.parts.values())).file)
 

@@ -138,9 +138,12 @@ class DuckStore(Writer):
             return asking.usage(con, view, self._file.stat().st_size)
 
     def snapshot(self, folder: Path) -> None:
-        """A copy of all that is committed, made into the empty `folder`; closed days are hard links."""
-        with self._closing, self._reading() as (con, view):
-            copying.copy(con, self._shelf, view, self._file, folder)
+        """A copy of all that is committed, made into the empty `folder`; closed days are hard links.
+
+        Commits wait while the open days' file is copied; the journal keeps what comes.
+        """
+        with self._closing, self._writing():
+            copying.copy(self._shelf, self._view, self._file, folder)
 
     def tidy(self, now: int) -> None:
         """Close the days that are due at `now` (epoch ns): commits and questions go on meanwhile."""

@@ -30,17 +30,18 @@ def deliver(write: Write, lines: list[str], when: I64) -> dict[int, str]:
     A refused chunk is halved until the bad lines stand alone, in the order of time: what a server finds too
     old lies together, and it says how many it dropped. Before a line is given up the server must take a
     harmless one: where it does not, nothing is wrong with the line, and that is a StoreError like any outage.
+    Then the line is offered once more: the server may have come to its senses in between.
     """
     refused: dict[int, str] = {}
     parts = [list(range(at, min(at + CHUNK, len(lines)))) for at in range(0, len(lines), CHUNK)][::-1]
     while parts:
         part = parts.pop()
-        try:
-            write([lines[row] for row in part])
-        except RefusedError as error:
+        sent = [lines[row] for row in part]
+        if error := _refusal(write, sent):
             if len(part) == 1 or error.dropped == len(part):
                 _must_take_a_harmless_one(write)
-                refused.update(dict.fromkeys(part, str(error)))
+                if again := _refusal(write, sent):
+                    refused.update(dict.fromkeys(part, str(again)))
                 continue
             part.sort(key=when.__getitem__)
             half = len(part) // 2
@@ -48,8 +49,14 @@ def deliver(write: Write, lines: list[str], when: I64) -> dict[int, str]:
     return refused
 
 
-def _must_take_a_harmless_one(write: Write) -> None:
+def _refusal(write: Write, lines: list[str]) -> RefusedError | None:
     try:
-        write([_PROBE.format(time.time_ns())])
+        write(lines)
     except RefusedError as error:
-        raise StoreError(f"refuses whatever it is sent: {error}", permanent=False) from None
+        return error
+    return None
+
+
+def _must_take_a_harmless_one(write: Write) -> None:
+    if error := _refusal(write, [_PROBE.format(time.time_ns())]):
+        raise StoreError(f"refuses whatever it is sent: {error}", permanent=False)

@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from collector.backup.restic import PROGRAM
 from collector.operation.backupwatch import SINCE
 from collector.operation.staging import staging
 from collector.state import State
-from tests.acceptance.faults.checks import rule, rules
+from tests.acceptance.faults.checks import query, rule, rules
 from tests.acceptance.faults.publishers import Load, Wire, alarming, calm, tele, topic
 from tests.bench.rig import ROOT, Rig, balanced
 
@@ -180,12 +179,9 @@ def test_every_reading_that_the_accounts_speak_of_is_there_once(lost: dict[str, 
     stats = rig.stats()
     assert stats["values"] == lost["after"]["values"]
     assert rig.stop() < 10
-    with duckdb.connect(str(rig.data / "readings.duckdb"), read_only=True) as con:
-        rows = con.execute("select count(*), count(distinct (series, time)) from readings").fetchone()
-        kept = con.execute('select "values" from ledger').fetchone()
-    assert rows is not None
-    assert kept is not None
-    assert rows[0] == rows[1] == kept[0]
+    [(rows, distinct)] = query(rig, "select count(*), count(distinct (series, time)) from readings")
+    [(kept,)] = query(rig, 'select "values" from ledger')
+    assert rows == distinct == kept
     rig.start()
 
 

@@ -54,7 +54,7 @@ def test_a_region_that_breaks_it_waits_for_somebody_to_take_it_on(rig: Rig) -> N
     found = rig.eventually("/api/v1/storage", lambda storage: storage["at"] > 0)
     assert found["capacity"] == 5 * 10**9
     assert found["breach"] is None
-    assert {share["share"] for share in found["shares"]} == {"raw", "journal", "state"}
+    assert {share["share"] for share in found["shares"]} == {"raw", "minute", "hour", "journal", "state"}
     assert 0 < rig.stats()["storage_used_pct"] < 10
     before = devices(rig)
     grow(rig)
