@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-COLUMNS = ("site", "device", "metric", "time", "value")
 KINDS = ("column", "site", "device", "metric")
 
 

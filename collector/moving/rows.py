@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from collector.moving.moments import DAWN_MS, DUSK_MS, Moments
 from collector.moving.reading import Bad, Names, Reading
+from devices.payload.native import PayloadError, check_names
+from devices.topics import is_id
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TRUTH = {"true": 1.0, "false": 0.0}
-_LARGEST = 2.0**1023
 
 Taken = tuple[list[Reading], list[Bad]]
 Take = Callable[[Sequence[object]], Taken]
@@ -44,14 +42,16 @@ class Checker:
             return None
         site, device = self.name("site", site), self.name("device", device)
         metric = self.names.of("metric", metric)
-        if not _METRIC.fullmatch(metric):
-            raise ValueError(f"{metric!r} is no metric's name (a-z 0-9 _); rename it by --map metric:OLD=NEW")
+        try:
+            check_names((metric,))
+        except PayloadError as error:
+            raise ValueError(f"{error}; rename it by --map metric:OLD=NEW") from None
         return Reading(site, device, metric, ms, value)
 
     def name(self, kind: str, given: str) -> str:
         """Today's id. Raises ValueError."""
         name = self.names.of(kind, given) or self.names.fixed.get(kind, "")
-        if not _ID.fullmatch(name):
+        if not is_id(name):
             what = f"{name!r} is no {kind}'s id" if name else f"there is no {kind}"
             raise ValueError(f"{what}; rename it by --map {kind}:OLD=NEW, or name --{kind}")
         return name

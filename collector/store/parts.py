@@ -64,19 +64,6 @@ class Shelf:
                         self._attached[name] -= 1
                 self._trim()
 
-    @contextmanager
-    def other(self, file: Path, name: str) -> Iterator[None]:
-        """While it lasts a file is open to be written, by that name; afterwards it is whole on disk."""
-        with self._lock:
-            assert self._con is not None
-            self._con.execute(f"attach {quoted(file)} as {name}")
-        try:
-            yield
-        finally:
-            with self._lock:
-                if self._con is not None:
-                    self._con.execute(f"detach {name}")
-
     def remove(self, part: Part) -> None:
         """Close it and delete its file."""
         with self._lock:

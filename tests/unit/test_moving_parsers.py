@@ -174,7 +174,7 @@ def test_numbers_of_another_unit_than_the_files_first_are_refused() -> None:
 BAD_ROWS = [
     ("s1,d 1,rx_dbm,1763953201,1", "no device's id"),
     (",d1,rx_dbm,1763953201,1", "there is no site"),
-    ("s1,d1,RX,1763953201,1", "no metric's name"),
+    ("s1,d1,RX,1763953201,1", "the metric name 'RX' is not"),
     ("s1,d1,rx_dbm,1763953201,nan", "is no number"),
     ("s1,d1,rx_dbm,1763953201,1e999", "is no number"),
     ("s1,d1,rx_dbm,1763953201,1_0", "is no number"),
