@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from collector.core.config import Config
+from collector.core.config import Config, with_paths
 
 DELETE = "\x7f"
 OWN = {("data", "dir"), ("region", "dir")}
@@ -27,7 +28,7 @@ def moved(tree: Mapping[str, Any], to: Path, within: Path) -> str:
     `tree` is what `kept` gave. The comments are lost; the file as it was lies beside.
     """
     config = Config.model_validate(tree)
-    changed = _moved(config, within)
+    changed = with_paths(config, partial(below, within))
     changed = changed.model_copy(
         update={
             "data": changed.data.model_copy(update={"dir": to / "data"}),
@@ -81,17 +82,6 @@ def _paths(node: Any, where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
     elif isinstance(node, BaseModel):
         for name in type(node).model_fields:
             yield from _paths(getattr(node, name), (*where, name))
-
-
-def _moved(node: Any, within: Path) -> Any:
-    if isinstance(node, Path):
-        return below(within, node)
-    if isinstance(node, tuple):
-        return tuple(_moved(item, within) for item in node)
-    if isinstance(node, BaseModel):
-        changed = {name: _moved(getattr(node, name), within) for name in type(node).model_fields}
-        return node.model_copy(update=changed)
-    return node
 
 
 def below(folder: Path, file: Path) -> Path:

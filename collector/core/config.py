@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 from urllib.parse import urlsplit
@@ -265,7 +265,8 @@ def check(tree: dict[str, Any], file: Path, origin: Mapping[tuple[str, str], str
         config = Config.model_validate(tree)
     except ValidationError as error:
         raise Problems(_problem(detail, file, origin or {}) for detail in error.errors()) from None
-    rooted: Config = _rooted(config, file.resolve().parent)
+    root = file.resolve().parent
+    rooted: Config = with_paths(config, root.joinpath)
     return rooted
 
 
@@ -306,12 +307,13 @@ def _fields(path: list[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _rooted(node: Any, root: Path) -> Any:
+def with_paths(node: Any, change: Callable[[Path], Path]) -> Any:
+    """The settings, or a part of them, each path in them changed."""
     if isinstance(node, Path):
-        return node if node.is_absolute() else root / node
+        return change(node)
     if isinstance(node, tuple):
-        return tuple(_rooted(item, root) for item in node)
+        return tuple(with_paths(item, change) for item in node)
     if isinstance(node, BaseModel):
-        changed = {name: _rooted(getattr(node, name), root) for name in type(node).model_fields}
+        changed = {name: with_paths(getattr(node, name), change) for name in type(node).model_fields}
         return node.model_copy(update=changed)
     return node
