@@ -1,10 +1,15 @@
-"""The follower that stores: journal → readings, accounts and rejects, in one commit after the other."""
+"""The follower that stores: journal → readings, accounts and rejects, in one commit after the other.
+
+While the store commits, in a second thread, the next commit's messages are decoded: one waits for a disk or
+a server, the other for nobody.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -40,7 +45,7 @@ _FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
 
 
 class Storing:
-    """Runs in a thread of its own. `ledger` is what is committed."""
+    """Runs in a thread of its own. `ledger` is what is committed, `_given` what was handed over to be."""
 
     def __init__(
         self,
@@ -68,8 +73,9 @@ class Storing:
         self.lasts = Lasts(table)
         self.rates = Rates()
         self._dating = Dating(table)
-        self.ledger = Ledger()
-        self._next = Ledger()
+        self.ledger = self._given = self._next = Ledger()
+        self._hand = ThreadPoolExecutor(1, "committing")
+        self._commit: Future[None] | None = None
         self._remembered = True
         self._patience = Patience(self._stop, lambda: journal.full)
         self.failed: str | None = None
@@ -95,7 +101,7 @@ class Storing:
         else:
             self.ledger = ledger
             self._remembered = self._tried_to_remember(ledger.cursor)
-        self._next = replace(self.ledger)
+        self._given, self._next = self.ledger, replace(self.ledger)
         self._saver.begin(self.ledger.messages)
 
     def start(self) -> None:
@@ -176,6 +182,7 @@ class Storing:
                 self._patience.ask(lambda: self._remember(self.ledger.cursor))
             self._follow()
             self._flush()
+            self._settle()
             self._save()
             self._saver.finish()
         except StoppedError:
@@ -185,6 +192,8 @@ class Storing:
         except Exception as error:  # the outermost loop: a fault must show, not vanish with its thread
             log.exception("storing: stopped by a fault")
             self.failed = f"{type(error).__name__}: {error}"
+        finally:
+            self._hand.shutdown()
 
     def _follow(self) -> None:
         cursor = self.ledger.cursor
@@ -192,7 +201,9 @@ class Storing:
             batch = self._journal.read(cursor)
             if batch is None:
                 self._flush_if_due()
-                self._tend_if_due()
+                if not self._busy:
+                    self._settle()
+                    self._tend_if_due()
                 self._journal.wait(cursor, 0.05 if self._pending else 0.5)
                 continue
             self._take(batch)
@@ -204,8 +215,9 @@ class Storing:
         found = self._decoder.shared(batch)
         exact = self._dating.date(batch, found)
         dated = coarse(exact, self.lasts.times(), self._store.resolution)
-        if not dated.newer.all():
-            self._flush()  # so that the store is asked about all that came before
+        if not dated.newer.all():  # the store is asked: it has to know all that came before
+            self._flush()
+            self._settle()
         fates = judge(batch, found, dated, self._find, self._store.tolerance)
         fates.count(self._next, batch, len(found))
         rows = self._flagged(dated.readings)
@@ -236,12 +248,23 @@ class Storing:
         )
         return replace(rows, quality=flagged)
 
+    @property
+    def _busy(self) -> bool:
+        """Whether a commit is under way."""
+        return self._commit is not None and not self._commit.done()
+
     def _flush_if_due(self) -> None:
+        """While a commit is under way the next one grows, up to ROWS."""
         age = time.monotonic() - self._since
-        idle = self._journal.end == self._next.cursor
-        if self._pending and (self._pending >= ROWS or age >= AGE or (idle and age >= AGE / 4)):
+        if self._pending >= ROWS:
             self._flush()
-        elif self._next.cursor != self.ledger.cursor and not self._pending and age >= 2.0:
+        elif self._busy:
+            return
+        elif self._pending:
+            idle = self._journal.end == self._next.cursor
+            if age >= AGE or (idle and age >= AGE / 4):
+                self._flush()
+        elif age >= 2.0:
             self._flush()  # control records alone have moved the cursor
 
     def _tend_if_due(self) -> None:
@@ -250,21 +273,34 @@ class Storing:
             self._tended = time.monotonic()
 
     def _flush(self) -> None:
-        """Commit what was taken in."""
-        if self._next.cursor == self.ledger.cursor:
+        """Hand over what was taken in, once the last commit is through."""
+        if self._next.cursor == self._given.cursor:
             return
-        rows = Readings.concat(self._rows)
-        self._next = self._patience.ask(lambda: self._store.commit(rows, self._rejects, self._next))
-        self.ledger = replace(self._next)
+        self._settle()
+        self._given = replace(self._next)
+        work = (Readings.concat(self._rows), self._rejects, self._given)
+        self._commit = self._hand.submit(self._commit_to_store, *work)
         self._rows, self._rejects, self._pending = [], [], 0
         self._since = self._tended = time.monotonic()
 
-    def _save_if_due(self) -> None:
-        """Only between batches, when all that was dated is committed: a snapshot must not be ahead of it."""
-        if self._next.cursor != self.ledger.cursor:
+    def _commit_to_store(self, rows: Readings, rejects: list[Reject], ledger: Ledger) -> None:
+        self.ledger = self._patience.ask(lambda: self._store.commit(rows, rejects, ledger))
+
+    def _settle(self) -> None:
+        """Wait for the commit under way. Rows that the store had to refuse are taken from the accounts."""
+        if self._commit is None:
             return
-        messages = self.ledger.messages
+        self._commit.result()
+        self._commit = None
+        moved = self.ledger.quarantined - self._given.quarantined
+        self._next = self._next.less(moved, self._given.values - self.ledger.values)
+
+    def _save_if_due(self) -> None:
+        """Only when all that was dated is committed: a snapshot must not be ahead of it."""
+        messages = self._next.messages
         if messages != self._saver.messages and self._saver.due(messages):
+            self._flush()
+            self._settle()
             self._save()
 
     def _find(self, series: I32, times: I64) -> tuple[Bools, F64]:

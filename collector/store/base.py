@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -64,6 +64,15 @@ class Ledger:
     values: int = 0
     conflicts: int = 0
     qos0: int = 0  # of the messages, those that came with QoS 0: without promise
+
+    def less(self, messages: int, values: int) -> Ledger:
+        """With so many messages moved from stored to quarantined, and so many values fewer."""
+        return replace(
+            self,
+            stored=self.stored - messages,
+            quarantined=self.quarantined + messages,
+            values=self.values - values,
+        )
 
 
 COUNTS = tuple(field.name for field in fields(Ledger))

@@ -24,7 +24,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -181,7 +180,7 @@ class ServerStore:
         self._accounts.learn(new.series)
         sent = Sent.of(new, self._accounts.ids(new.series)) if len(new) else None
         self._doubt = ledger.cursor
-        seq = self._accounts.begin(sent, rejects, _moved(ledger, *self._owed), self._kept_to)
+        seq = self._accounts.begin(sent, rejects, ledger.less(*self._owed), self._kept_to)
         self._doubt, self._noted = None, ledger.cursor
         if sent is not None:
             self._due.append(seq)
@@ -247,7 +246,7 @@ class ServerStore:
             for n, row in enumerate(places.tolist())
         ]
         moved = (len(lost), len(places))
-        self._accounts.amend(seq, sent.take(~bad), rejects, _moved(ledger, *moved))
+        self._accounts.amend(seq, sent.take(~bad), rejects, ledger.less(*moved))
         self._owed = (self._owed[0] + moved[0], self._owed[1] + moved[1])
         log.error(
             "storing: the server refused %d values for good, such as %s", len(places), rejects[0].reason
@@ -285,12 +284,3 @@ class ServerStore:
             if number is not None:
                 yield number, (when, value)
 
-
-def _moved(ledger: Ledger, messages: int, values: int) -> Ledger:
-    """The ledger, with so many messages taken from stored to quarantined, and so many values fewer."""
-    return replace(
-        ledger,
-        stored=ledger.stored - messages,
-        quarantined=ledger.quarantined + messages,
-        values=ledger.values - values,
-    )
