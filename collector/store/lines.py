@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 
-from collector.core.readings import SeriesKey
+from pydantic_core import to_json
+
+from collector.core.readings import F64, I64, U8, SeriesKey
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -32,11 +34,18 @@ def head(key: SeriesKey) -> str:
     return f"{key.metric},device={key.device},site={key.site} {FIELD}="
 
 
-def lines(heads: list[str], time: list[int], value: list[float], quality: list[int]) -> list[str]:
+def lines(heads: list[str], time: I64, value: F64, quality: U8) -> list[str]:
     """A line for each reading; columns of equal length, time in epoch ns. Values by their shortest digits."""
-    if not any(quality):
-        return [f"{head}{v!r} {t}" for head, t, v in zip(heads, time, value, strict=True)]
+    values, times = _written(value), _written(time)
+    if not quality.any():
+        return [f"{head}{v} {t}" for head, v, t in zip(heads, values, times, strict=True)]
+    flags = quality.tolist()
     return [
-        f"{head}{v!r},{QUALITY}={q}.0 {t}" if q else f"{head}{v!r} {t}"
-        for head, t, v, q in zip(heads, time, value, quality, strict=True)
+        f"{head}{v},{QUALITY}={q}.0 {t}" if q else f"{head}{v} {t}"
+        for head, v, t, q in zip(heads, values, times, flags, strict=True)
     ]
+
+
+def _written(column: F64 | I64) -> list[str]:
+    """Each number as text: a JSON writer does so three times as fast as repr."""
+    return to_json(column.tolist()).decode()[1:-1].split(",") if len(column) else []

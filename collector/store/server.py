@@ -209,12 +209,7 @@ class ServerStore:
         while self._due:
             seq = self._due[0]
             sent = self._fresh.pop(seq, None) or self._accounts.sent(seq)
-            rows = lines(
-                self._heads_of(sent.series),
-                sent.time.tolist(),
-                sent.value.tolist(),
-                sent.quality.tolist(),
-            )
+            rows = lines(self._heads_of(sent.series), sent.time, sent.value, sent.quality)
             self._shown = False
             if refused := deliver(self._server.write, rows, sent.time):
                 self._give_up(seq, sent, rows, refused)
