@@ -1,4 +1,4 @@
-"""One series over a stretch of time, as a chart wants it."""
+"""One series over a stretch of time, or one metric of everywhere, as a chart wants it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from collector.api.errors import Refusal
 from collector.api.inventory import known_site
 from collector.core.readings import SeriesKey
 from collector.store.base import Aggregate, Points
+from collector.store.tiers import TIERS
 from devices.catalogue import KINDS
 from devices.region import Region
 
 router = APIRouter(prefix="/api/v1", tags=["series"])
 
 MOST_POINTS = 20_000
+MOST_TOGETHER = 100_000
+"""Points of several series in one answer."""
 _MS = 1_000_000
 _HOUR_MS = 3_600_000
 _LAST_MS = 9_000_000_000_000  # well inside what epoch ns can say
+_METRICS = sorted({metric for kind in KINDS.values() for metric in kind.metrics})
 _NAMES = Query(min_length=1, max_length=64)
 _TIME = Query(ge=0, le=_LAST_MS, description="epoch ms")
 
@@ -33,6 +37,22 @@ class SeriesOut(BaseModel):
     """Points [epoch ms, value], oldest first; a step's point is stamped with the step's start."""
 
     points: list[tuple[int, float]]
+    tier: str
+    unit: str
+
+
+class ChartOut(BaseModel):
+    """One of several series: its points as in SeriesOut."""
+
+    site: str
+    device: str
+    points: list[tuple[int, float]]
+
+
+class ChartsOut(BaseModel):
+    """One metric of many devices, by site and device; who sent nothing in that time is left out."""
+
+    series: list[ChartOut]
     tier: str
     unit: str
 
@@ -56,11 +76,71 @@ async def series(
     _check_span(begin, end, step)
     points = await to_thread.run_sync(_points, ctx, key, begin, end, step, agg)
     if len(points) > MOST_POINTS:
-        raise _too_many(begin, end)
+        raise _too_many(begin, end, MOST_POINTS)
     unit = _unit(ctx.collector.region(), key)
-    body = {"points": [(t // _MS, v) for t, v in points], "tier": points.tier, "unit": unit}
-    # Straight to JSON: validating thousands of pairs that we made ourselves would double the answer's time.
+    return _json({"points": _in_ms(points), "tier": points.tier, "unit": unit})
+
+
+@router.get("/charts", response_model=ChartsOut)
+async def charts(
+    ctx: Ctx,
+    _: Viewer,
+    metric: Annotated[str, _NAMES],
+    site: Annotated[str | None, _NAMES] = None,
+    start: Annotated[int | None, Query(alias="from", ge=0, le=_LAST_MS, description="epoch ms")] = None,
+    to: Annotated[int | None, _TIME] = None,
+    step: Annotated[int, Query(ge=1, le=_LAST_MS, description="ms")] = 60_000,
+    agg: Aggregate = "mean",
+) -> Response:
+    """One metric of a site's devices, or of everybody's: the last hour if no time is given.
+
+    from <= t < to. At most 100,000 points in all.
+    """
+    end = ctx.clock() // _MS + 1 if to is None else to
+    begin = end - _HOUR_MS if start is None else start
+    keys = _all_of(ctx, metric, site)
+    _check_span(begin, end, step)
+    found = await to_thread.run_sync(_charts, ctx, keys, begin, end, step, agg)
+    if sum(map(len, found.values())) > MOST_TOGETHER:
+        raise _too_many(begin, end, MOST_TOGETHER)
+    return _json(
+        {
+            "series": [
+                {"site": key.site, "device": key.device, "points": _in_ms(points)}
+                for key, points in sorted(found.items())
+                if points
+            ],
+            "tier": max((points.tier for points in found.values()), key=TIERS.index, default="raw"),
+            "unit": _unit_of(metric),
+        }
+    )
+
+
+def _json(body: dict[str, object]) -> Response:
+    """Straight to JSON: validating thousands of pairs that we made ourselves would double the time."""
     return Response(json.dumps(body, separators=(",", ":")), media_type="application/json")
+
+
+def _in_ms(points: Points) -> list[tuple[int, float]]:
+    return [(t // _MS, v) for t, v in points]
+
+
+def _all_of(ctx: Context, metric: str, site: str | None) -> list[SeriesKey]:
+    """The series of a metric that were ever heard of, at a site or everywhere."""
+    region, table = ctx.collector.region(), ctx.collector.table
+    if metric not in _METRICS:
+        raise Refusal(404, f"there is no metric {metric}", "metric", f"there are: {', '.join(_METRICS)}")
+    if site is None:
+        return [key for key in table.keys if key.metric == metric]
+    numbers = table.at_site(known_site(region, site))
+    return [key for number in numbers if (key := table.keys[number]).metric == metric]
+
+
+def _charts(
+    ctx: Context, keys: list[SeriesKey], begin: int, end: int, step: int, agg: Aggregate
+) -> dict[SeriesKey, Points]:
+    store = ctx.collector.store
+    return store.charts(keys, begin * _MS, end * _MS, step * _MS, agg, MOST_TOGETHER + 1)
 
 
 def _points(ctx: Context, key: SeriesKey, begin: int, end: int, step: int | None, agg: Aggregate) -> Points:
@@ -72,14 +152,14 @@ def _check_span(begin: int, end: int, step: int | None) -> None:
     if begin >= end:
         raise Refusal(400, f"from ({begin}) is not before to ({end})", "from", "let from be earlier than to")
     if step and (end - begin) / step > MOST_POINTS:
-        raise _too_many(begin, end)
+        raise _too_many(begin, end, MOST_POINTS)
 
 
-def _too_many(begin: int, end: int) -> Refusal:
+def _too_many(begin: int, end: int, most: int) -> Refusal:
     fitting = _round_up(math.ceil((end - begin) / 2_000))
     return Refusal(
         400,
-        f"these are more than {MOST_POINTS} points",
+        f"these are more than {most} points",
         "step",
         f"ask for a shorter time, or for steps, such as step={fitting}",
     )
@@ -115,3 +195,8 @@ def _unit(region: Region, key: SeriesKey) -> str:
     kind = KINDS.get(found.kind) if found else None
     metric = kind.metrics.get(key.metric) if kind else None
     return metric.unit if metric else ""
+
+
+def _unit_of(metric: str) -> str:
+    """Kinds that share a metric share its unit."""
+    return next(kind.metrics[metric].unit for kind in KINDS.values() if metric in kind.metrics)

@@ -142,6 +142,11 @@ class Store(Protocol):
         roll-ups stand for them, each dated by its own bucket's start: the points' `tier` says so.
         """
 
+    def charts(
+        self, keys: list[SeriesKey], start: int, end: int, step: int | None, agg: Aggregate, limit: int
+    ) -> dict[SeriesKey, Points]:
+        """The `points` of several series, at most `limit` of them in all; unknown series may be left out."""
+
     def scan(self, start: int, end: int) -> Generator[Readings, None, None]:
         """All raw readings with start <= time < end (epoch ns) in bounded pieces.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -94,25 +95,38 @@ class DuckStore(Writer):
         self, key: SeriesKey, start: int, end: int, step: int | None, agg: Aggregate, limit: int
     ) -> Points:
         """One series, start <= t < end (epoch ns), raw or one point per non-empty bucket; see Store."""
-        number = self._table.find(key)
-        series = -1 if number is None or number >= len(self._map) else int(self._map[number])
-        if series < 0:
-            return Points()
+        return self.charts([key], start, end, step, agg, limit).get(key, Points())
+
+    def charts(
+        self, keys: list[SeriesKey], start: int, end: int, step: int | None, agg: Aggregate, limit: int
+    ) -> dict[SeriesKey, Points]:
+        """The points of several series, in one question; see Store."""
+        known = {id_: key for key in keys if (id_ := self._id(key)) >= 0}
+        if not known:
+            return {}
 
         def needed(view: View) -> list[Part]:
             segments = plan(start, end, step, view.floors)
             return [part for segment in segments for part in view.parts_in(*segment)]
 
-        def answer(con: duckdb.DuckDBPyConnection, view: View) -> Points:
+        def answer(con: duckdb.DuckDBPyConnection, view: View) -> dict[SeriesKey, Points]:
             segments = plan(start, end, step, view.floors)
             tier: Tier = max((segment.tier for segment in segments), key=TIERS.index, default="raw")
-            query = rollups.points(view, segments, series, step, agg, limit)
-            if not query:
-                return Points((), tier)
-            times, values = con.execute(query).fetchnumpy().values()
-            return Points(zip(times.tolist(), values.tolist(), strict=True), tier)
+            found = {key: Points((), tier) for key in known.values()}
+            if query := rollups.points(view, segments, sorted(known), step, agg, limit):
+                series, times, values = con.execute(query).fetchnumpy().values()
+                edges = np.flatnonzero(np.diff(series)) + 1
+                for first, last in pairwise([0, *edges.tolist(), len(series)] if len(series) else []):
+                    rows = zip(times[first:last].tolist(), values[first:last].tolist(), strict=True)
+                    found[known[int(series[first])]].extend(rows)
+            return found
 
         return self._ask(needed, answer)
+
+    def _id(self, key: SeriesKey) -> int:
+        """The file's number of a series; -1 if nothing of it was ever committed."""
+        number = self._table.find(key)
+        return -1 if number is None or number >= len(self._map) else int(self._map[number])
 
     def rejects(self, limit: int, before: int | None = None) -> list[Reject]:
         """The newest rejects first; `before` is the offset of the last one seen, for paging."""

@@ -1,4 +1,4 @@
-"""SQL over hot tables and cold parts: one series' points, roll-ups that merge, and days being closed.
+"""SQL over hot tables and cold parts: series' points, roll-ups that merge, and days being closed.
 
 Everything is first brought into partial aggregates (time, least, most, mean, n, last, last_at), one per
 reading or per row of a roll-up. These can be merged in any order: that is why late data is right at once.
@@ -48,28 +48,29 @@ def _union(selects: Iterable[str]) -> str:
 
 
 def points(
-    view: View, segments: list[Segment], series: int, step: int | None, agg: Aggregate, limit: int
+    view: View, segments: list[Segment], series: list[int], step: int | None, agg: Aggregate, limit: int
 ) -> str:
-    """The query for (time, value), oldest first; "" if nothing can be there."""
+    """The query for (series, time, value), in that order; "" if nothing can be there."""
     sources = [each for segment in segments for each in _sources(view, segment, series)]
     if not sources:
         return ""
     if step is None and all(segment.tier == "raw" for segment in segments):
-        return f"select time, last as value from ({_union(sources)}) order by time limit {limit}"
+        return f"""select series, time, last as value from ({_union(sources)})
+order by series, time limit {limit}"""
     if step is None and agg == "count":
         agg = "mean"  # a roll-up's row stands for a reading, as raw ones do: nothing is counted
     bucket = "time" if step is None else f"time - ((time % {step}) + {step}) % {step}"
-    return f"""select {bucket} as bucket, {_AGGREGATES[agg]} as value from ({_union(sources)})
-group by bucket order by bucket limit {limit}"""
+    return f"""select series, {bucket} as bucket, {_AGGREGATES[agg]} as value from ({_union(sources)})
+group by series, bucket order by series, bucket limit {limit}"""
 
 
-def _sources(view: View, segment: Segment, series: int) -> list[str]:
+def _sources(view: View, segment: Segment, series: list[int]) -> list[str]:
     tier, width = segment.tier, WIDTH[segment.tier]
     first, last = (-(-t // width) * width for t in (segment.start, segment.end))
     hot = [
-        f"""select {_start(width)} as time, value as least, value as most, value as mean, 1 as n,
-value as last, time as last_at from {table.name}
-where series = {series} and time >= {first} and time < {last}"""
+        f"""select series::bigint as series, {_start(width)} as time, value as least, value as most,
+value as mean, 1 as n, value as last, time as last_at from {table.name}
+where {_among("series", series)} and time >= {first} and time < {last}"""
         for table in view.hot_in(first, last)
     ]
     parts = view.parts_in(tier, first, last)
@@ -81,27 +82,40 @@ def _start(width: int) -> str:
     return "time" if width == 1 else f"time - ((time % {width}) + {width}) % {width}"
 
 
-def _bounds(part: Part, series: int, first: int, last: int) -> str:
+def _among(what: str, series: list[int]) -> str:
+    return f"{what} = {series[0]}" if len(series) == 1 else f"{what} in ({', '.join(map(str, series))})"
+
+
+def _bounds(part: Part, series: list[int], first: int, last: int) -> str:
+    """One series' places are a stretch, which is found at once; those of many are all looked at."""
     unit, most = UNIT[part.tier], PLACES[part.tier]
     low, high = max((first - part.start) // unit, 0), min(-(-(last - part.start) // unit), most)
-    return f"place >= {series * most + low} and place < {series * most + high}"
+    stretch = f"place >= {min(series) * most + low} and place < {max(series) * most + high}"
+    if len(series) == 1:
+        return stretch
+    inside = f"place % {most} >= {low} and place % {most} < {high}"
+    return f"{stretch} and {_among(f'place // {most}', series)} and {inside}"
 
 
-def _raw(part: Part, series: int, first: int, last: int) -> str:
-    decoded = f"""select {_when(part, series)} + ns as time, value from {part.name}.rows
-where {_bounds(part, series, first, last)}"""
-    return f"""select time, value as least, value as most, value as mean, 1 as n, value as last,
+def _raw(part: Part, series: list[int], first: int, last: int) -> str:
+    decoded = f"""select {_series(part)} as series, {_when(part)} + ns as time, value
+from {part.name}.rows where {_bounds(part, series, first, last)}"""
+    return f"""select series, time, value as least, value as most, value as mean, 1 as n, value as last,
 time as last_at from ({decoded}) where time >= {first} and time < {last}"""
 
 
-def _rolled(part: Part, series: int, first: int, last: int) -> str:
-    when = _when(part, series)
-    return f"""select {when} as time, least, most, {_KEPT_MEAN} as mean, n, last,
-{when} + {_KEPT_LAST} as last_at from {part.name}.rows where {_bounds(part, series, first, last)}"""
+def _rolled(part: Part, series: list[int], first: int, last: int) -> str:
+    return f"""select {_series(part)} as series, {_when(part)} as time, least, most, {_KEPT_MEAN} as mean, n,
+last, {_when(part)} + {_KEPT_LAST} as last_at from {part.name}.rows
+where {_bounds(part, series, first, last)}"""
 
 
-def _when(part: Part, series: int) -> str:
-    return f"({part.start}) + (place - {series * PLACES[part.tier]}) * {UNIT[part.tier]}"
+def _series(part: Part) -> str:
+    return f"place // {PLACES[part.tier]}"
+
+
+def _when(part: Part) -> str:
+    return f"({part.start}) + (place % {PLACES[part.tier]}) * {UNIT[part.tier]}"
 
 
 def readings(view: View, start: int, end: int) -> str:
@@ -116,8 +130,7 @@ def readings(view: View, start: int, end: int) -> str:
 
 
 def _decoded(part: Part) -> str:
-    return f"""select (place // {PLACES["raw"]})::integer as series,
-({part.start}) + (place % {PLACES["raw"]}) * {UNIT["raw"]} + ns as time, value, quality,
+    return f"""select ({_series(part)})::integer as series, {_when(part)} + ns as time, value, quality,
 time + delay * 1000000000 as received from {part.name}.rows"""
 
 

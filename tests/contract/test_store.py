@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from collector.core.config import StoreConfig
 from collector.core.readings import Readings, SeriesKey, SeriesTable
-from collector.store.base import Aggregate, Ledger, Reject, Store
+from collector.store.base import Aggregate, Ledger, Points, Reject, Store
 from collector.store.stores import open_store
 
 KINDS = ("duckdb", "victoria", "influx")
@@ -49,6 +49,10 @@ class Prompt:
     def points(self, *asked: Any) -> list[tuple[int, float]]:
         self._settled()
         return self._store.points(*asked)
+
+    def charts(self, *asked: Any) -> dict[SeriesKey, Points]:
+        self._settled()
+        return self._store.charts(*asked)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -152,6 +156,18 @@ def test_find_tells_what_is_there_and_its_value(store: Store, table: SeriesTable
     there, value = store.find(*asked(table, *questions))
     assert there.tolist() == [True, False, True, False, True, True]
     assert [None if math.isnan(v) else v for v in value.tolist()] == [-21.5, None, 12.0, None, -21.5, -22.0]
+
+
+def test_the_charts_of_several_are_the_points_of_each(store: Store, table: SeriesTable) -> None:
+    given = [(key, DAY + n * S, base + n) for key, base in ((KEY, -30.0), (OTHER, 10.0)) for n in range(90)]
+    store.commit(rows(table, *given), [], Ledger(1))
+    stranger = SeriesKey("1305012001", "rtr-0", "latency_ms")
+    for step, agg in ((None, "mean"), (7 * S, "max"), (60 * S, "count")):
+        found = store.charts([OTHER, stranger, KEY], DAY, DAY + 80 * S, step, agg, 1000)
+        for key in (KEY, OTHER):
+            assert found[key] == store.points(key, DAY, DAY + 80 * S, step, agg, 1000)
+        assert not found.get(stranger)
+        assert sum(map(len, store.charts([KEY, OTHER], DAY, DAY + 80 * S, step, agg, 1).values())) == 1
 
 
 def test_find_of_nothing_is_nothing(store: Store, table: SeriesTable) -> None:

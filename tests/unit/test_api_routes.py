@@ -222,6 +222,28 @@ def test_without_times_a_series_is_the_last_hour(desk: Any, client: httpx.Client
     assert [value for _, value in found] == [-2.0]
 
 
+def test_one_metric_of_everywhere_comes_in_one_answer(desk: Any, client: httpx.Client) -> None:
+    desk.readings("lubuk-alung-ont", "rx_dbm", [((60 + n) * 10**9, -1.0 - n) for n in range(5)])
+    desk.readings("pasie-laweh-ont", "rx_dbm", [((120 + n) * 10**9, -8.0) for n in range(5)])
+    desk.readings("pasie-laweh-ont", "temperature_c", [(61 * 10**9, 40.0)])
+    asked = {"metric": "rx_dbm", "from": 0, "to": 240_000}
+    found = client.get("/api/v1/charts", params=asked).json()
+    assert found == {
+        "series": [
+            {"site": SITE, "device": "lubuk-alung-ont", "points": [[60_000, -3.0]]},
+            {"site": "1305012002", "device": "pasie-laweh-ont", "points": [[120_000, -8.0]]},
+        ],
+        "tier": "minute",
+        "unit": "dBm",
+    }
+    there = client.get("/api/v1/charts", params={**asked, "site": "1305012002"}).json()["series"]
+    assert [one["device"] for one in there] == ["pasie-laweh-ont"]
+    assert client.get("/api/v1/charts", params={"metric": "rx_dbm"}).json()["series"] == []  # the last hour
+    refused(client.get("/api/v1/charts", params={"metric": "speed"}), 404, "there is no metric", "rx_dbm")
+    refused(client.get("/api/v1/charts", params={**asked, "site": "nowhere"}), 404, "no site nowhere")
+    refused(client.get("/api/v1/charts", params={**asked, "to": 10**12, "step": 1}), 400, "step=")
+
+
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.store import asking
-from collector.store.base import Aggregate, Ledger, Reject
+from collector.store.base import Aggregate, Ledger, Points, Reject
 from collector.store.duckdb import DuckStore, open_store
 from collector.store.tiers import DAY, NS, Segment, coarsest, plan
 
@@ -162,7 +162,11 @@ def check(store: DuckStore, model: Model, start: int, end: int) -> None:
         for span in (whole, (start, end))
     ):
         agg, key = AGGREGATES[(n + len(model.closed)) % 5], KEYS[n % 3]
-        got, want = store.points(key, low, high, step, agg, 10**6), model.points(key, low, high, step, agg)
+        alone = store.points(key, low, high, step, agg, 10**6)
+        got, want = alone, model.points(key, low, high, step, agg)
+        if n % 2:  # one of all, in one question
+            got = store.charts([*KEYS], low, high, step, agg, 10**6).get(key, Points())
+            assert got.tier == alone.tier or not model.kept[key]
         assert [t for t, _ in got] == [t for t, _ in want], (step, agg, model.floor)
         assert [v for _, v in got] == pytest.approx([v for _, v in want], rel=1e-9, abs=1e-6)
     series, when, value = store.lasts()
