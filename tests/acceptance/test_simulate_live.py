@@ -34,7 +34,7 @@ from simulators.simulation import Simulation
 from tests.bench.rig import ROOT
 
 KEY = b"0123456789abcdef0123456789abcdef"
-CUT, MENDED, END = 6.0, 34.0, 44.0
+CUT, MENDED, END = 6.0, 24.0, 32.0
 STORY = f"""
 name = "story"
 duration = "{END:g}s"
@@ -201,7 +201,7 @@ def test_what_was_measured_meanwhile_comes_afterwards_in_order_and_once(evening:
     heard = evening.ear.tele("router-9901012002")
     assert [payload["seq"] for _, payload in heard] == list(range(len(heard)))
     late = [payload["ts"] for at, payload in heard if at - payload["ts"] / 1000 > 2]
-    assert len(late) > 20
+    assert len(late) > 10
     assert {after - before for before, after in pairwise(late)} == {1000}
     on_lte = [payload["values"]["on_lte"] for _, payload in evening.ear.tele("router-990101")]
     assert {True, False} == set(on_lte)
@@ -221,7 +221,7 @@ def test_signed_commands_are_obeyed_and_answered_and_others_are_not(evening: Eve
 def test_it_says_what_breaks_and_writes_the_truth_and_says_farewell(evening: Evening) -> None:
     assert evening.code == 0, evening.said
     assert "00:00:06  ▲ fibre_cut (link fo-9901012001-odp;fo-9901012002-jc-01, 10 sites)" in evening.said
-    assert "00:00:34  ✓ over: fibre_cut" in evening.said
+    assert f"00:00:{MENDED:g}  ✓ over: fibre_cut" in evening.said
     (fault,) = evening.truth["faults"]
     assert (fault["from"], fault["to"]) == (CUT, MENDED)
     assert evening.truth["duration_s"] == END
