@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.core.config import Config, Mqtt, load
+from collector.core.config import Config, Mqtt, StoreConfig, load
 from collector.doctor import machine, mosquitto
 from collector.doctor.findings import Finding
 from collector.doctor.probe import Wanted, probe
 from collector.doctor.wire import Account
 from collector.followers.versions import with_rules
 from collector.state import State
+from collector.store.base import StoreError
+from collector.store.stores import connect
 from devices import region
 from devices.problems import Problems
 from devices.secretfile import read_secret
@@ -42,6 +44,7 @@ def examine(order: Order) -> Iterator[Finding]:
     yield from machine.disk(config)
     yield from _audit(config.data.dir / "state.db")
     yield machine.clock()
+    yield from _store(config.store)
     if order.mosquitto_conf:
         yield from _conf(order.mosquitto_conf, config.mqtt)
     yield from _broker(config.mqtt, order)
@@ -103,6 +106,28 @@ def _audit(file: Path) -> list[Finding]:
         return [Finding("bad", "audit", what, "find out who can write to state.db; compare with a backup")]
 
     return _told("audit", look)
+
+
+def _store(config: StoreConfig) -> list[Finding]:
+    """Whether the server of `[store] url` answers, lets us in and is one we know; a file needs no asking."""
+    place = config.place
+    if place.kind == "duckdb":
+        return []
+
+    def look() -> list[Finding]:
+        server = connect(place, config)
+        try:
+            doubts = server.check()
+        except StoreError as error:
+            mend = "start the server, or mend store.url; until then the journal keeps what comes"
+            return [Finding("bad", "store", str(error), mend)]
+        finally:
+            server.close()
+        mend = "see docs/stores.md"
+        told = [Finding("warning", "store", doubt, mend) for doubt in doubts]
+        return told or [Finding("ok", "store", f"{place.http} answers and lets us in")]
+
+    return _told("store", look)
 
 
 def _conf(file: Path, mqtt: Mqtt) -> list[Finding]:

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from collector.broker import Mosquitto
+from collector.broker import Mosquitto, free_port
 from collector.cli.main import app
 from collector.doctor.machine import clock, speed
 from collector.state import State
+from tests.servers import VictoriaMetrics
 
 
 def doctor(config: Path, *words: str) -> tuple[int, dict[str, Any]]:
@@ -52,6 +53,17 @@ def test_anything_bad_is_exit_code_1(config: Path, tmp_path: Path) -> None:
     code, found = doctor(config, "--mosquitto-conf", str(conf))
     assert code == 1
     assert found["mosquitto persistence"]["status"] == "bad"
+
+
+def test_a_server_for_the_readings_is_tried(config: Path, one_victoria: VictoriaMetrics) -> None:
+    settings = config.read_text()
+    config.write_text(f'{settings}[store]\nurl = "{one_victoria.url}"\n')
+    found = doctor(config)[1]["store"]
+    assert (found["status"], found["what"]) == ("ok", f"{one_victoria.http} answers and lets us in")
+    config.write_text(f'{settings}[store]\nurl = "victoria://127.0.0.1:{free_port()}"\n')
+    code, checks = doctor(config)
+    assert (code, checks["store"]["status"]) == (1, "bad")
+    assert "does not answer" in checks["store"]["what"]
 
 
 def test_wrong_settings_end_the_examination(tmp_path: Path) -> None:
