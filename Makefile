@@ -26,7 +26,7 @@ run: setup ## the demo on this machine: broker, agent, collector, page
 	$(BIN)/nagari demo
 
 test: setup servers ## the whole suite, against a real broker and browser
-	$(BIN)/pytest --numprocesses 3 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: setup ## style, types, floors
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,8 @@ ROWS = st.lists(st.tuples(KEYS, st.integers(0, 2**62), FLOATS, st.integers(0, 25
 @given(rows=ROWS)
 def test_what_goes_into_lines_comes_out_to_the_bit(rows: list[tuple[SeriesKey, int, float, int]]) -> None:
     heads = [head(key) for key, *_ in rows]
-    made = lines(heads, [row[1] for row in rows], [row[2] for row in rows], [row[3] for row in rows])
+    time, value, quality = ([row[n] for row in rows] for n in (1, 2, 3))
+    made = lines(heads, np.array(time, np.int64), np.array(value, np.float64), np.array(quality, np.uint8))
     assert [read(line) for line in made] == rows
     assert not any(re.search(r"[\\\"\n]| value=\d+i?[, ]", line) for line in made)  # always a float
 
@@ -75,7 +77,9 @@ def test_a_real_server_reads_every_id_as_it_was_written(
     server = Victoria(one_victoria.http, None)
     one_victoria.empty()
     when = 1_764_000_000_123_000_000
-    server.write(lines([head(key) for key in keys], [when] * len(keys), [1.5] * len(keys), [0] * len(keys)))
+    n = len(keys)
+    columns = np.full(n, when), np.full(n, 1.5), np.zeros(n, np.uint8)
+    server.write(lines([head(key) for key in keys], *columns))
     found = [json.loads(line)["metric"] for line in one_victoria.export('{__name__=~".+_value"}')]
     names = sorted((row["site"], row["device"], row["__name__"].removesuffix("_value")) for row in found)
     assert names == sorted(map(tuple, keys))
