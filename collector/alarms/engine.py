@@ -112,7 +112,9 @@ class Engine:
         world.settle(target)
 
     def _refuse(self, action: Action, why: str, alert: Alert | None, now: int, offset: int) -> None:
-        self._world.out.append(Transition("refused", now, offset, alert, action.by, why, action.id))
+        self._world.out.append(
+            Transition("refused", now, offset, alert, by=action.by, comment=why, action=action.id)
+        )
 
     def advance(self, now: int, offset: int) -> None:
         """A watermark: nothing came until `now`, and we were listening."""

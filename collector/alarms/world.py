@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 from collector.alarms.columns import Columns
@@ -17,7 +18,6 @@ from collector.core.records import Action
 from devices.region import Region
 
 NEVER = 2**63 - 1
-_SPOKEN = ("", "", "")
 
 
 class World:
@@ -148,8 +148,10 @@ class World:
         alert = target.alert
         if alert is None:
             return
-        spoken = (action.by, action.comment, action.id) if action else _SPOKEN
-        self.out.append(Transition(kind, now, offset, alert, *spoken))
+        made = Transition(kind, now, offset, alert)
+        if action:
+            made = replace(made, by=action.by, comment=action.comment, action=action.id)
+        self.out.append(made)
         if alert.gone:
             target.alert = None
             self.alerts.pop(alert.id, None)

@@ -61,13 +61,15 @@ class AlertsOut(BaseModel):
 
 
 class StepOut(BaseModel):
-    """One transition; `alert` is what the alert then was."""
+    """One transition, its named reason and what it rests on; `alert` is what the alert then was."""
 
     seq: int
     kind: TransitionKind
     at: int
     by: str
     comment: str
+    reason: str
+    evidence: dict[str, Any]
     alert: dict[str, Any] | None
 
 
@@ -204,11 +206,11 @@ async def _act(
     await _known(ctx, alert_id)
     action = Action(uuid.uuid4().hex, name, alert_id, who.principal.name, remark, args)
     done = await ctx.collector.act(action)
-    if done.kind == "refused" or done.alert is None:
+    if done.change == "refused" or done.alert is None:
         why = done.comment or f"the alert takes no {name} now"
         raise Refusal(409, why, f"alerts/{alert_id}", "look at the alert's state and trail")
     row = await _known(ctx, alert_id)
-    return ActedOut(kind=done.kind, at=done.at // _MS, alert=_alert(AlertRow(done.alert, row.summary)))
+    return ActedOut(kind=done.change, at=done.at // _MS, alert=_alert(AlertRow(done.alert, row.summary)))
 
 
 async def _known(ctx: Context, alert_id: str) -> AlertRow:

@@ -70,6 +70,21 @@ class Batch:
     def __len__(self) -> int:
         return len(self.kinds)
 
+    def cut(self, begin: int, end: int) -> Batch:
+        """The records from index `begin` to before `end`. Where what is lost ends is not known inside."""
+        whole, part = end == len(self), slice(begin, end)
+        return Batch(
+            self.start if begin == 0 else int(self.offsets[begin]),
+            self.end if whole else int(self.offsets[end]),
+            self.kinds[part],
+            self.flags[part],
+            self.topics[part],
+            self.payloads[part],
+            self.stamps[part],
+            self.offsets[part],
+            self.messages if whole else -1,
+        )
+
     @staticmethod
     def empty(start: int, end: int, messages: int) -> Batch:
         """Nothing but the way from one offset to another."""

@@ -15,8 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from collector.core.bundle import BundleError, unpack
-from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
-from collector.core.records import Batch
+from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable
 from collector.core.roster import Part, apart, numbers, roster, together
 from collector.followers.coarse import coarse
 from collector.followers.fates import judge
@@ -24,11 +23,14 @@ from collector.followers.lasts import Lasts
 from collector.followers.patience import Patience, StoppedError
 from collector.followers.rates import Rates
 from collector.followers.saving import Saver
+from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
-from collector.ingest.decode import Decoder
+from collector.ingest.decode import Decoder, Stretch
 from collector.ingest.journal import Journal
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger, Reject, Store, StoreError
+from devices.problems import Problems
+from devices.region import Region
 
 log = logging.getLogger(__name__)
 NAME = "storing"
@@ -41,7 +43,7 @@ TEND = 2.0
 SNAPSHOT_MESSAGES = 500_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
-_FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
+_FORM = "nagari-storing-3"
 
 
 class Storing:
@@ -54,6 +56,7 @@ class Storing:
         decoder: Decoder,
         table: SeriesTable,
         snapshots: Snapshots,
+        versions: Versions,
         *,
         snapshot_messages: int = SNAPSHOT_MESSAGES,
     ) -> None:
@@ -62,14 +65,15 @@ class Storing:
         self._decoder = decoder
         self._table = table
         self._snapshots = snapshots
+        self._versions = versions
         self._saver = Saver(snapshots, NAME, snapshot_messages)
         self._stop = threading.Event()
         self._rows: list[Readings] = []
         self._rejects: list[Reject] = []
         self._pending = 0
         self._since = self._tended = 0.0
-        self._strange: Bools = np.empty(0, np.bool_)
-        self._strange_count = 0
+        self._region = versions.current[0]
+        self.left_out = 0  # values, since the start, of unclaimed metrics for which there was no room
         self.lasts = Lasts(table)
         self.rates = Rates()
         self._dating = Dating(table)
@@ -141,10 +145,12 @@ class Storing:
             at = first
         again = 0
         while at < cursor and (batch := self._journal.read(at, cursor)) is not None:  # it may be empty
-            found = self._decoder.decode(batch)
-            dated = self._dating.date(batch, found)
-            self.lasts.take(self._flagged(dated.readings).take(dated.newer))
-            at, again = batch.end, again + len(found)
+            for stretch in self._decoder.stretches(batch, self._region):
+                self._region = stretch.region
+                dated = self._dating.date(stretch.batch, stretch.found)
+                self.lasts.take(self._flagged(dated.readings, stretch.region).take(dated.newer))
+                again += len(stretch.found)
+            at = batch.end
         if again >= LONG_WAY:
             self._save()
 
@@ -154,27 +160,21 @@ class Storing:
             return None
         try:
             self._dating, self.lasts = self._unpack(found[1])
-        except (BundleError, KeyError) as error:
+        except (BundleError, KeyError, Problems) as error:
             log.warning("storing: a snapshot is not used: %s", error)
             return None
         return found[0]
 
     def _unpack(self, data: bytes) -> tuple[Dating, Lasts]:
-        table = self._table
-        try:
-            parts = apart(*unpack(_FORM, data))
-        except BundleError:
-            _, columns = unpack(_OLD_FORM, data)
-            return Dating.restore(table, columns["dating"].tobytes()), Lasts.restore(
-                table, columns["lasts"].tobytes()
-            )
+        table, parts = self._table, apart(*unpack(_FORM, data))
         here = numbers(table, parts["series"])
+        self._region = self._versions.region(parts["storing"].head["region"])
         return Dating.load(table, parts["dating"], here), Lasts.load(table, parts["lasts"], here)
 
     def _state(self) -> Part:
         size, series = roster(self._table)
         parts = {"series": series, "dating": self._dating.save(size), "lasts": self.lasts.save(size)}
-        return together(parts)
+        return together({**parts, "storing": Part({"region": self._region.hash}, {})})
 
     def _run(self) -> None:
         try:
@@ -206,13 +206,14 @@ class Storing:
                     self._tend_if_due()
                 self._journal.wait(cursor, 0.05 if self._pending else 0.5)
                 continue
-            self._take(batch)
+            for stretch in self._decoder.shared(batch, self._region):
+                self._take(stretch)
             cursor = batch.end
             self._flush_if_due()
             self._save_if_due()
 
-    def _take(self, batch: Batch) -> None:
-        found = self._decoder.shared(batch)
+    def _take(self, stretch: Stretch) -> None:
+        batch, found, self._region = stretch.batch, stretch.found, stretch.region
         exact = self._dating.date(batch, found)
         dated = coarse(exact, self.lasts.times(), self._store.resolution)
         if not dated.newer.all():  # the store is asked: it has to know all that came before
@@ -220,7 +221,7 @@ class Storing:
             self._settle()
         fates = judge(batch, found, dated, self._find, self._store.tolerance)
         fates.count(self._next, batch, len(found))
-        rows = self._flagged(dated.readings)
+        rows = self._flagged(dated.readings, stretch.region)
         self.lasts.take(rows if exact.newer.all() else rows.take(exact.newer))
         new = rows if fates.new.all() else rows.take(fates.new)
         if len(batch):
@@ -232,21 +233,16 @@ class Storing:
             self._rows.append(new)
             self.rates.take(new)
         self._rejects += fates.rejects
+        self.left_out += found.left_out
 
-    def _flagged(self, rows: Readings) -> Readings:
-        """Mark what the inventory does not claim."""
-        strange = self._decoder.unclaimed
-        if not strange:
+    def _flagged(self, rows: Readings, region: Region) -> Readings:
+        """Mark what that version of the inventory does not claim."""
+        strange = self._decoder.directory(region).strange(rows.series)
+        if strange is None:
             return rows
-        if len(strange) != self._strange_count or len(self._strange) < len(self._table):
-            numbers = list(strange)  # first: another thread's decoding may add to both
-            self._strange = grown(np.zeros(0, np.bool_), len(self._table), False)  # type: ignore[assignment]
-            self._strange[numbers] = True
-            self._strange_count = len(numbers)
-        flagged = rows.quality | np.where(
-            self._strange[rows.series], np.uint8(Quality.UNCLAIMED), np.uint8(0)
+        return replace(
+            rows, quality=rows.quality | np.where(strange, np.uint8(Quality.UNCLAIMED), np.uint8(0))
         )
-        return replace(rows, quality=flagged)
 
     @property
     def _busy(self) -> bool:

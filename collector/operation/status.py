@@ -47,7 +47,7 @@ class RunningCollector:
         done = ledger.stored + ledger.duplicate + ledger.quarantined + ledger.dropped
         received = max(journal.messages, done)
         behind = max(0, journal.stamp - parts.alarming.stamp) if parts.alarming.stamp else 0
-        active = sum(alert.condition == "active" for alert in parts.alarming.alerts.values())
+        active = sum(alert.condition == "active" for alert in parts.alarming.course.alerts.values())
         return {
             "received": received,
             "stored": ledger.stored,
@@ -57,12 +57,14 @@ class RunningCollector:
             "in_flight": received - done,
             "values": ledger.values,
             "conflicts": ledger.conflicts,
-            "unclaimed": len(parts.decoder.unclaimed),
+            "unclaimed": parts.decoder.directory(parts.alarming.course.region).unclaimed,
             "qos0": ledger.qos0,
+            "values_left_out": parts.storing.left_out,
+            "unknown_records": sum(parts.alarming.course.unknown.values()),
             "series": len(self.table),
             "alerts_active": active,
             "transitions": parts.alarming.transitions,
-            "wrong_clocks": parts.alarming.wrong_clocks,
+            "wrong_clocks": parts.alarming.course.wrong_clocks,
             "store_lag_s": self.store_lag(),
             "alarm_lag_s": round(behind / 1e9, 3),
             "gaps": parts.recorder.gaps,
@@ -123,7 +125,7 @@ class RunningCollector:
 
     def presence(self) -> Mapping[str, Presence]:
         """By device id, of those who said so; behind a publisher that is gone a device is unknown."""
-        said = dict(self._parts.alarming.presence)  # alarming's thread may be adding to it
+        said = dict(self._parts.alarming.course.presence)  # alarming's thread may be adding to it
         found: dict[str, Presence] = {
             device: "online" if online else "offline" for device, online in said.items()
         }

@@ -234,10 +234,24 @@ class Desk:
         }[action.name]
         if action.name == "ack" and alert.acked:
             return Transition(
-                "refused", at, self._offset, None, action.by, "it is acknowledged already", action.id
+                "refused",
+                at,
+                self._offset,
+                None,
+                by=action.by,
+                comment="it is acknowledged already",
+                action=action.id,
             )
         after = alert.but(**changes)
-        return Transition(KINDS[action.name], at, self._offset, after, action.by, action.comment, action.id)
+        return Transition(
+            KINDS[action.name],
+            at,
+            self._offset,
+            after,
+            by=action.by,
+            comment=action.comment,
+            action=action.id,
+        )
 
 
 @dataclass

@@ -296,7 +296,9 @@ class Model:
         spot = next((s for s in self.spots.values() if s.alert and s.alert.id == action.alert), None)
         if spot is None or spot.alert is None:
             why = "there is no such alert, or it is over: cleared and acknowledged"
-            self.out.append(Transition("refused", now, offset, None, action.by, why, action.id))
+            self.out.append(
+                Transition("refused", now, offset, None, by=action.by, comment=why, action=action.id)
+            )
         elif action.name == "ack" and spot.alert.count and not spot.alert.acked:
             self.say(spot, "acked", now, offset, action, acked=True)
         elif action.name == "shelve":
@@ -308,7 +310,9 @@ class Model:
                 if spot.alert.acked
                 else ("it is pending and was not raised yet: there is nothing to acknowledge")
             )
-            self.out.append(Transition("refused", now, offset, spot.alert, action.by, why, action.id))
+            self.out.append(
+                Transition("refused", now, offset, spot.alert, by=action.by, comment=why, action=action.id)
+            )
 
     def fire(self, until: int, offset: int) -> None:
         while True:

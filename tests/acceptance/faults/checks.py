@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from collector.core.config import Journal as Caps
+from collector.core.decision import Decision
 from collector.core.readings import SeriesTable
 from collector.core.records import Batch
 from collector.followers.alarming import Alarming
@@ -109,7 +110,7 @@ def alarmed(journal_folder: Path, region: Path, scratch: Path, *, stop: bool = T
     try:
         table = SeriesTable()
         versions = Versions(state, read_folder(region), str(region))
-        decoder = Decoder(table, lambda: versions.current[0], UNCLAIMED)
+        decoder = Decoder(table, versions.region)
         snapshots = Snapshots(scratch / "snapshots")
         alarming = Alarming(journal, state, decoder, table, snapshots, versions, lambda _: None)
         alarming.recover()
@@ -130,17 +131,16 @@ def _transitions(file: Path) -> list[Row]:
     try:
         rows: list[Row] = []
         seq = 0
-        while page := state.transitions(seq):
-            rows += [_row(each.transition) for each in page]
+        while page := state.decisions(seq):
+            rows += [_row(each.decision) for each in page]
             seq = page[-1].seq
         return rows
     finally:
         state.close()
 
 
-def _row(transition: Any) -> Row:
-    alert = transition.alert
-    return (transition.kind, transition.at, transition.offset, alert and alert.id, repr(alert))
+def _row(decision: Decision) -> Row:
+    return (decision.change, decision.at, decision.offset, decision.subject, repr(decision))
 
 
 def missing_and_doubled(found: list[Row], right: list[Row]) -> tuple[int, int]:
