@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from itertools import chain
 
 import numpy as np
 
@@ -83,6 +85,21 @@ class Batch:
             self.stamps[part],
             self.offsets[part],
             self.messages if whole else -1,
+        )
+
+    @staticmethod
+    def join(parts: Sequence[Batch]) -> Batch:
+        """Batches that follow each other, as one. How many messages there were is the last one's to know."""
+        return Batch(
+            parts[0].start,
+            parts[-1].end,
+            list(chain.from_iterable(part.kinds for part in parts)),
+            list(chain.from_iterable(part.flags for part in parts)),
+            list(chain.from_iterable(part.topics for part in parts)),
+            list(chain.from_iterable(part.payloads for part in parts)),
+            np.concatenate([part.stamps for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            parts[-1].messages,
         )
 
     @staticmethod

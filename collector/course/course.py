@@ -21,7 +21,8 @@ from collector.core.records import Action, Batch, RecordKind
 from collector.core.roster import Part, apart, numbers, roster, together
 from collector.course.script import Control, DeviceClock, Rows, Scene, Sign, Unknown, one_row, scenes
 from collector.ingest.dating import Dating
-from collector.ingest.decode import Decoder, Stretch
+from collector.ingest.decode import Decoder
+from collector.ingest.decoded import Stretch
 from devices.catalogue import CLOCK_WRONG, COLLECTOR
 from devices.model import CommandAck, Event
 from devices.problems import Problems

@@ -12,7 +12,7 @@ import numpy as np
 from collector.core.readings import I64, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, RecordKind
 from collector.ingest.dating import Dated
-from collector.ingest.decode import Decoded
+from collector.ingest.decoded import Decoded
 from devices.model import CommandAck, Event
 
 

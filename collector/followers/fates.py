@@ -10,7 +10,7 @@ import numpy as np
 from collector.core.readings import F64, I32, I64, Bools
 from collector.core.records import Batch
 from collector.ingest.dating import Dated
-from collector.ingest.decode import Decoded
+from collector.ingest.decoded import Decoded
 from collector.store.base import Ledger, Reject
 
 HEAD = 200

@@ -11,11 +11,13 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
 from collector.core.bundle import BundleError, unpack
 from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable
+from collector.core.records import Batch
 from collector.core.roster import Part, apart, numbers, roster, together
 from collector.followers.coarse import coarse
 from collector.followers.fates import judge
@@ -25,7 +27,8 @@ from collector.followers.rates import Rates
 from collector.followers.saving import Saver
 from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
-from collector.ingest.decode import Decoder, Stretch
+from collector.ingest.decode import Decoder
+from collector.ingest.decoded import Stretch, join
 from collector.ingest.journal import Journal
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger, Reject, Store, StoreError
@@ -35,9 +38,11 @@ from devices.region import Region
 log = logging.getLogger(__name__)
 NAME = "storing"
 ROWS = 60_000
-"""A commit is due at this many rows,"""
-AGE = 0.25
-"""or after this many seconds."""
+"""A commit is due at this many rows, or after a while."""
+GATHER, GATHER_BYTES, GATHER_SECONDS = 8_000, 8 << 20, 0.1
+"""So many messages, bytes or seconds of the journal are taken in at once: each time costs the same anew."""
+SOONEST, LATEST, REST = 0.1, 1.0, 100.0
+"""Seconds that readings wait for a commit: REST times as long as the last one took, but within these."""
 TEND = 2.0
 """Seconds after the last commit, and from then on: so often the store may look after itself."""
 SNAPSHOT_MESSAGES = 500_000
@@ -72,6 +77,7 @@ class Storing:
         self._rejects: list[Reject] = []
         self._pending = 0
         self._since = self._tended = 0.0
+        self._pace = SOONEST
         self._region = versions.current[0]
         self.left_out = 0  # values, since the start, of unclaimed metrics for which there was no room
         self.lasts = Lasts(table)
@@ -198,19 +204,36 @@ class Storing:
     def _follow(self) -> None:
         cursor = self.ledger.cursor
         while not self._stop.is_set():
-            batch = self._journal.read(cursor)
-            if batch is None:
-                self._flush_if_due()
-                if not self._busy:
-                    self._settle()
-                    self._tend_if_due()
-                self._journal.wait(cursor, 0.05 if self._pending else 0.5)
-                continue
-            for stretch in self._decoder.shared(batch, self._region):
+            batches = self._gather(cursor)
+            for stretch in self._stretches(batches):
                 self._take(stretch)
-            cursor = batch.end
             self._flush_if_due()
-            self._save_if_due()
+            if batches:
+                cursor = batches[-1].end
+                self._save_if_due()
+            elif not self._busy:
+                self._settle()
+                self._tend_if_due()
+            if self._journal.end == cursor:
+                self._journal.wait(cursor, GATHER_SECONDS if self._pending else 0.5)
+                self._stop.wait(GATHER_SECONDS)
+
+    def _gather(self, cursor: int) -> list[Batch]:
+        """What the journal has from there on, a bounded lot of it."""
+        batches: list[Batch] = []
+        messages = size = 0
+        while messages < GATHER and size < GATHER_BYTES and (batch := self._journal.read(cursor)) is not None:
+            batches.append(batch)
+            cursor, messages, size = batch.end, messages + len(batch), size + batch.size
+        return batches
+
+    def _stretches(self, batches: list[Batch]) -> list[Stretch]:
+        """What was gathered, decoded and joined as far as one version of the region holds."""
+        region, parts = self._region, list[Stretch]()
+        for batch in batches:
+            parts += self._decoder.shared(batch, region)
+            region = parts[-1].region
+        return [join(list(group)) for _, group in groupby(parts, key=lambda part: part.region.hash)]
 
     def _take(self, stretch: Stretch) -> None:
         batch, found, self._region = stretch.batch, stretch.found, stretch.region
@@ -257,8 +280,7 @@ class Storing:
         elif self._busy:
             return
         elif self._pending:
-            idle = self._journal.end == self._next.cursor
-            if age >= AGE or (idle and age >= AGE / 4):
+            if age >= self._pace:
                 self._flush()
         elif age >= 2.0:
             self._flush()  # control records alone have moved the cursor
@@ -280,7 +302,9 @@ class Storing:
         self._since = self._tended = time.monotonic()
 
     def _commit_to_store(self, rows: Readings, rejects: list[Reject], ledger: Ledger) -> None:
+        begun = time.monotonic()
         self.ledger = self._patience.ask(lambda: self._store.commit(rows, rejects, ledger))
+        self._pace = min(max(REST * (time.monotonic() - begun), SOONEST), LATEST)
 
     def _settle(self) -> None:
         """Wait for the commit under way. Rows that the store had to refuse are taken from the accounts."""

@@ -15,7 +15,7 @@ from collector.core.bundle import BundleError
 from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import Part, by_roster
-from collector.ingest.decode import NO_TS, Decoded
+from collector.ingest.decoded import NO_TS, Decoded
 from collector.ingest.directory import REFUSED
 
 SECOND = 1_000_000_000

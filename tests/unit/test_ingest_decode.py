@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from collector.core.readings import DEVICE, SeriesKey, SeriesTable
 from collector.core.records import Batch, Flag, RecordKind
-from collector.ingest.decode import NO_TS, Decoded, Decoder
+from collector.ingest.decode import Decoder
+from collector.ingest.decoded import NO_TS, Decoded
 from collector.ingest.directory import REFUSED, Caps
 from devices.model import CommandAck, Event
 from devices.region import Region
