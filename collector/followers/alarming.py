@@ -27,7 +27,7 @@ from devices.problems import Problems
 
 log = logging.getLogger(__name__)
 NAME = "alarming"
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 10.0
 """Without transitions the cursor is committed this often: what lies behind it is read again, silently."""
 SNAPSHOT_MESSAGES = 200_000
 LONG_WAY = 20_000
