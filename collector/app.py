@@ -29,7 +29,9 @@ from collector.followers.tidying import Tidying
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
 from collector.ingest.directory import Caps
-from collector.ingest.journal import Journal, Retention
+from collector.ingest.files import FileLog
+from collector.ingest.journal import Journal
+from collector.ingest.log import Retention
 from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
 from collector.ingest.reserve import Reserve
@@ -103,8 +105,7 @@ class App:
         self.decoder = Decoder(self.table, self.versions.region, caps)
         reserve = Reserve(data / "reserve", config.data.reserve)
         self.journal = Journal(
-            data / "journal",
-            config.journal,
+            FileLog(data / "journal", config.journal),
             reserve,
             self._durable,
             head_bytes=config.limits.head_bytes,

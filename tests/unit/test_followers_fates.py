@@ -26,6 +26,7 @@ from collector.followers.fates import judge
 from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -216,7 +217,9 @@ def test_alarming_stopped_while_its_database_refuses_does_not_skip_what_it_decid
     state, table = State(tmp_path / "state.db"), SeriesTable()
     versions = Versions(state, read_folder(tmp_path / "region"))
     decoder = Decoder(table, versions.region)
-    journal = Journal(tmp_path / "journal", Caps(), Reserve(tmp_path / "reserve", 4096), lambda packs: None)
+    journal = Journal(
+        FileLog(tmp_path / "journal", Caps()), Reserve(tmp_path / "reserve", 4096), lambda packs: None
+    )
     journal.open()
     journal.append(Pack([1], [0], [AT + "tele"], [b'{"values":{"latency_ms":400}}'], NOW))
     journal.control(RecordKind.REGION, {"hash": versions.current[0].hash}, NOW).result(5)

@@ -24,6 +24,7 @@ from collector.followers.lasts import Last
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -68,9 +69,8 @@ class Tape:
         write_region(folder / "region", 3, ("router", "ont"), rules={"rules/r.toml": RULES})
         self.files = read_folder(folder / "region")
         self.acked: list[Pack] = []
-        self.journal = Journal(
-            folder / "journal", Caps(segment_bytes=6000), Reserve(folder / "reserve", 4096), self.acked.extend
-        )
+        log = FileLog(folder / "journal", Caps(segment_bytes=6000))
+        self.journal = Journal(log, Reserve(folder / "reserve", 4096), self.acked.extend)
         self.journal.open()
         self.rng = random.Random(5)
         self.now = NOW
@@ -350,10 +350,12 @@ def test_read_from_files_in_large_batches_it_is_the_same(
     tape: Tape, undisturbed: End, tmp_path: Path
 ) -> None:
     copied = tmp_path / "tape"
-    shutil.copytree(tape.journal._files.folder, copied / "journal")
+    shutil.copytree(tape.journal.durable_files()[0][0].parent, copied / "journal")
     other = Tape.__new__(Tape)
     other.files = tape.files
-    other.journal = Journal(copied / "journal", Caps(), Reserve(copied / "reserve", 4096), lambda packs: None)
+    other.journal = Journal(
+        FileLog(copied / "journal", Caps()), Reserve(copied / "reserve", 4096), lambda packs: None
+    )
     other.journal.open()
     end = Collector(tmp_path, other).live()
     other.journal.close()

@@ -18,6 +18,7 @@ from collector.core.records import Batch
 from collector.followers.alarming import Alarming
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.reserve import Reserve
 from collector.state import State
@@ -105,7 +106,9 @@ def alarmed(journal_folder: Path, region: Path, scratch: Path, *, stop: bool = T
     """
     shutil.copytree(journal_folder, scratch / "journal")  # makes scratch, too
     state = State(scratch / "state.db")
-    journal = Journal(scratch / "journal", Caps(), Reserve(scratch / "reserve", 4096), lambda _: None)
+    journal = Journal(
+        FileLog(scratch / "journal", Caps()), Reserve(scratch / "reserve", 4096), lambda _: None
+    )
     journal.open()
     try:
         table = SeriesTable()
@@ -160,15 +163,14 @@ def _count(rows: list[Row]) -> dict[Row, int]:
 
 def records(folder: Path) -> list[Batch]:
     """All batches of a journal's folder, read through the product's own files."""
-    from collector.ingest.files import Files  # noqa: PLC0415
-
-    files = Files(folder)
-    files.open()
-    found, cursor = [], files.segments[0].base
+    files = FileLog(folder, Caps())
+    files.look()
+    found, cursor = [], files.first
     while cursor < files.end:
         batch = files.read(cursor, files.end)
         found.append(batch)
         cursor = batch.end
+    files.close()
     return found
 
 
