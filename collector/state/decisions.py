@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,10 +20,8 @@ _OWN = {
     for kind, of in _KINDS.items()
 }
 _ALERT = tuple(field.name for field in fields(Alert))
-_APPEND = """
-insert into decisions (kind, change, at, "offset", subject, after, reason, evidence, by, comment, action)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_ROW = 'kind, change, at, "offset", subject, after, reason, evidence, by, comment, action'
+_APPEND = f"insert into decisions ({_ROW}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +59,26 @@ def alert_of(row: Mapping[str, Any]) -> Alert:
     return Alert(**found | {"holds": tuple(row["holds"]), "acked": bool(row["acked"])})
 
 
-def append(con: sqlite3.Connection, d: Decision) -> None:
+Encoded = tuple[str | int | None, ...]
+"""A decision as its row: kind, change, at, offset, subject, after, reason, evidence, by, comment, action."""
+
+
+def append(con: sqlite3.Connection, decision: Decision) -> None:
     """Add the decision at the end."""
+    con.execute(_APPEND, encoded(decision))
+
+
+def encoded(d: Decision) -> Encoded:
+    """The decision as its row; the same decision gives the same."""
     evidence = _text(dict(d.evidence)) if d.evidence else "{}"
-    row = (
-        d.kind,
-        d.change,
-        d.at,
-        d.offset,
-        d.subject,
-        _after(d),
-        d.reason,
-        evidence,
-        d.by,
-        d.comment,
-        d.action,
-    )
-    con.execute(_APPEND, row)
+    thing = d.kind, d.change, d.at, d.offset, d.subject, _after(d)
+    return (*thing, d.reason, evidence, d.by, d.comment, d.action)
+
+
+def stretch(con: sqlite3.Connection, first: int, stop: int) -> Iterator[Encoded]:
+    """The rows that records from offset `first` to before `stop` caused, in the order of commitment."""
+    query = f'select {_ROW} from decisions where "offset" >= ? and "offset" < ? order by seq'  # noqa: S608
+    return map(tuple, con.execute(query, [first, stop]))
 
 
 def of_subject(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from collector.state import alerts, audit, decisions, outbox, regions, users
 from collector.state.alerts import AlertRow, Shown
 from collector.state.audit import AuditRow
 from collector.state.db import Database
-from collector.state.decisions import DecisionRow
+from collector.state.decisions import DecisionRow, Encoded
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.users import Principal, Role, Token
 
@@ -86,6 +86,10 @@ class State:
     def decisions(self, after: int = 0, limit: int = 1000) -> list[DecisionRow]:
         """All decisions in the order of commitment, after a `seq`."""
         return decisions.page(self._db.read(), after, limit)
+
+    def encoded_decisions(self, first: int, stop: int) -> Iterator[Encoded]:
+        """The decisions that records from offset `first` to before `stop` caused, as rows."""
+        return decisions.stretch(self._db.read(), first, stop)
 
     def of_action(self, action: str) -> DecisionRow | None:
         """What an operator's action led to (perhaps `refused`), once alarming has come to it."""

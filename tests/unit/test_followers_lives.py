@@ -66,6 +66,7 @@ class Tape:
     """A real journal with a story on it, and the region that it speaks of."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         write_region(folder / "region", 3, ("router", "ont"), rules={"rules/r.toml": RULES})
         self.files = read_folder(folder / "region")
         self.acked: list[Pack] = []
