@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.alarms import deadlines, scan, silence
-from collector.alarms import snapshot as snapshots
+from collector.alarms import deadlines, scan, silence, snapshot
 from collector.alarms.actions import Refused, act
 from collector.alarms.lifecycle import interrupt
 from collector.alarms.model import Alert, Transition
@@ -123,32 +122,19 @@ class Engine:
         out, self._world.out = self._world.out, []
         return out
 
-    def snapshot(self) -> bytes:
-        """The whole state but for undrained transitions: drain first. Holds names, no series numbers."""
-        return snapshots.dump(self._world)
-
     def save(self) -> Part:
-        """The same, to be kept with other things."""
-        return snapshots.save(self._world)
-
-    @classmethod
-    def restore(cls, table: SeriesTable, region: Region, rules: RuleSet, data: bytes) -> Engine:
-        """The engine as it was. Raises ValueError on a damaged snapshot, or one of another region.
-
-        Under other rules (the collector's own may
-        change with its version) alerts go on by the new ones as after a gap, and those without a rule are
-        retired with the next record.
-        """
-        return cls._resumed(table, region, rules, snapshots.load(data))
+        """The whole state but for undrained transitions: drain first. A copy; series go by name."""
+        return snapshot.save(self._world)
 
     @classmethod
     def load(cls, table: SeriesTable, region: Region, rules: RuleSet, part: Part) -> Engine:
-        """The same from what `save` gave."""
-        return cls._resumed(table, region, rules, snapshots.of(part))
+        """The engine as it was when `save` gave the part.
 
-    @classmethod
-    def _resumed(cls, table: SeriesTable, region: Region, rules: RuleSet, state: snapshots.State) -> Engine:
+        Raises ValueError on a damaged part, or one of another region. Under other rules (the collector's own
+        may change with its version) alerts go on by the new ones as after a gap, and those without a rule are
+        retired with the next record.
+        """
         engine = cls(table)
-        snapshots.resume(engine._world, region, rules, state)
+        snapshot.load(engine._world, region, rules, part)
         deadlines.restart(engine._world)
         return engine

@@ -36,7 +36,7 @@ SNAPSHOT_MESSAGES = 200_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
 RETRY = 0.5
-_FORM, _OLD_FORM = "nagari-alarming-2", "nagari-alarming-1"
+_FORM = "nagari-alarming-2"
 
 Answer = Future[Transition]
 
@@ -139,11 +139,7 @@ class Alarming:
 
     def _unpack(self, data: bytes) -> None:
         """Put everything as it was. Raises BundleError, KeyError, ValueError, Problems."""
-        try:
-            parts = apart(*unpack(_FORM, data))
-        except BundleError:
-            self._unpack_old(data)
-            return
+        parts = apart(*unpack(_FORM, data))
         own = parts["alarming"]
         self._region, rules = self._versions.get(own.head["region"])
         here = numbers(self._table, parts["series"])
@@ -152,14 +148,6 @@ class Alarming:
         said = {key: [device for (device,) in parted(own.columns[key])] for key in ("online", "offline")}
         self.presence = dict.fromkeys(said["online"], True) | dict.fromkeys(said["offline"], False)
         self._offline = {SeriesKey(*key) for key in own.head["offline"]}
-
-    def _unpack_old(self, data: bytes) -> None:
-        head, columns = unpack(_OLD_FORM, data)
-        self._region, rules = self._versions.get(head["region"])
-        self._dating = Dating.restore(self._table, columns["dating"].tobytes())
-        self._engine = Engine.restore(self._table, self._region, rules, columns["engine"].tobytes())
-        self.presence = dict(head["presence"])
-        self._offline = {SeriesKey(*key) for key in head["offline"]}
 
     def _whole(self) -> Part:
         size, series = roster(self._table)

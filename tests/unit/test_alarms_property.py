@@ -15,12 +15,12 @@ from collector.alarms import vigil
 from collector.alarms.engine import Engine
 from collector.alarms.model import Alert, Transition
 from collector.alarms.rules import Rule, RuleSet, parse_rules
-from collector.alarms.snapshot import load
+from collector.core.bundle import pack, unpack
 from collector.core.readings import DEVICE, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
+from collector.core.roster import Part
 from devices.model import Device, Site
 from devices.region import Region
-from tests.unit.old_snapshots import old_engine
 
 S = 1_000_000_000
 T0 = 1_764_000_000 * S
@@ -453,9 +453,13 @@ def action(op: Op, offset: int, ids: list[str]) -> Action:
     return Action(f"x{offset}", name, ids[pick % len(ids)] if ids else "none", "budi", "", args)
 
 
-def engine_of(
-    journal: list[Op], sizes: list[int], restarts: set[int], *, old: bool = False
-) -> list[Transition]:
+def saved(engine: Engine) -> bytes:
+    """The engine's state as it would lie on the disk."""
+    part = engine.save()
+    return pack("alarms", part.head, part.columns)
+
+
+def engine_of(journal: list[Op], sizes: list[int], restarts: set[int]) -> list[Transition]:
     table = SeriesTable()
     player = Player(Engine(table), table, sizes)
     player.engine.region(REGIONS[0], SETS[0], T0, 0)
@@ -483,12 +487,12 @@ def engine_of(
             engine.advance(now, offset)
         if offset in restarts:
             player.drain()
-            data = player.engine.snapshot()
+            data = saved(player.engine)
             table = SeriesTable()
             table.number(SeriesKey("elsewhere", "first", "x"))  # numbers differ from process to process
-            kept = old_engine(load(data)) if old else data
-            player.engine, player.table = Engine.restore(table, REGIONS[held], SETS[held], kept), table
-            assert player.engine.snapshot() == data
+            part = Part(*unpack("alarms", data))
+            player.engine, player.table = Engine.load(table, REGIONS[held], SETS[held], part), table
+            assert saved(player.engine) == data
     player.drain()
     return player.out
 
@@ -507,14 +511,6 @@ def test_any_batching_gives_what_looking_at_one_row_at_a_time_gives(
 @given(JOURNALS, st.sets(st.integers(1, 60), max_size=4))
 def test_a_restored_engine_goes_on_as_if_it_had_never_stopped(journal: list[Op], restarts: set[int]) -> None:
     assert engine_of(journal, [3], restarts) == engine_of(journal, [1_000], set())
-
-
-@settings(max_examples=50, deadline=None)
-@given(JOURNALS, st.sets(st.integers(1, 60), max_size=2))
-def test_one_restored_from_a_snapshot_of_the_first_versions_does_too(
-    journal: list[Op], restarts: set[int]
-) -> None:
-    assert engine_of(journal, [3], restarts, old=True) == engine_of(journal, [1_000], set())
 
 
 @settings(max_examples=50, deadline=None)

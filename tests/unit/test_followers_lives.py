@@ -33,7 +33,6 @@ from collector.store.base import Ledger
 from collector.store.duckdb import open_store
 from devices.region import content_hash, read_folder
 from simulators.regions import write_region
-from tests.unit.old_snapshots import old_alarming, old_storing
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 S = 10**9
@@ -337,21 +336,6 @@ def test_a_damaged_snapshot_is_passed_over(tape: Tape, undisturbed: End, tmp_pat
     end = collector.live(every=5)
     assert end is not None
     same(end, undisturbed)
-
-
-def test_snapshots_of_the_first_versions_open_after_an_update(
-    tape: Tape, undisturbed: End, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    collector, snapshots = Collector(tmp_path, tape), Snapshots(tmp_path / "snapshots")
-    collector.live(60, well=True, every=5)
-    for name, old in (("storing", old_storing), ("alarming", old_alarming)):
-        found = snapshots.newest(name)
-        assert found is not None
-        snapshots.save(name, found[0], old(found[1]), keep=1)
-    end = collector.live(every=5)
-    assert end is not None
-    same(end, undisturbed)
-    assert "snapshot is not used" not in caplog.text
 
 
 def test_read_from_files_in_large_batches_it_is_the_same(
