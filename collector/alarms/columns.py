@@ -10,7 +10,7 @@ import numpy.typing as npt
 from collector.alarms.field import Field
 from collector.alarms.lifecycle import Target
 from collector.alarms.quiet import calm, quiet
-from collector.alarms.ruleset import Rule
+from collector.alarms.rules.ruleset import Rule
 from collector.core.readings import F64, I32, I64, Bools, SeriesTable, grown
 
 Numbers = npt.NDArray[np.intp]
@@ -71,7 +71,7 @@ class Columns:
             rows = self.known + np.flatnonzero(plan == number)
             rules = self._plans[number]
             self.low[rows], self.high[rows] = calm(rules, self.last[rows])
-            if any(rule.test == "absent" for rule in rules):
+            if any(rule.criterion.silence for rule in rules):
                 for row in rows.tolist():
                     field.series_absences.setdefault(int(self.unit[row]), []).append(row)
         self.known = new.stop

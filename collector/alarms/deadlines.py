@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collector.alarms import silence
 from collector.alarms.actions import unshelve
-from collector.alarms.lifecycle import Phase, Target, Verdict, expire, interrupt
+from collector.alarms.kinds.kind import Judgement, Phase
+from collector.alarms.lifecycle import Target, expire, interrupt
 from collector.alarms.timers import Entry, Timer, Timers
 from collector.alarms.vigil import Vigil
 from collector.alarms.world import World
@@ -90,7 +91,7 @@ def _pass(world: World, target: Target, entry: Entry, offset: int) -> None:
         return
     if entry.timer is Timer.SILENCE:
         target.silent = 0
-        world.feed(target, Verdict.VIOLATES, None, entry.deadline, offset)
+        world.feed(target, Judgement.VIOLATES, None, entry.deadline, offset)
     else:
         _expire(world, target, entry.deadline, offset)
     unit = world.unit(target)
@@ -101,7 +102,7 @@ def _pass(world: World, target: Target, entry: Entry, offset: int) -> None:
 
 def _expire(world: World, target: Target, deadline: int, offset: int) -> None:
     unknown = world.devices.unknown(world.unit(target))
-    if target.rule.test == "absent" and target.phase is Phase.PENDING and unknown:
+    if target.rule.criterion.silence and target.phase is Phase.PENDING and unknown:
         interrupt(target)  # its silence says nothing any more: it is watched again when the publisher is back
         return
     kind = expire(target, world.last(target), deadline, offset)

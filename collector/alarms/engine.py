@@ -14,7 +14,7 @@ from collector.alarms import deadlines, scan, silence, snapshot
 from collector.alarms.actions import Refused, act
 from collector.alarms.lifecycle import interrupt
 from collector.alarms.model import Alert, Transition
-from collector.alarms.ruleset import RuleSet
+from collector.alarms.rules.ruleset import RuleSet
 from collector.alarms.timers import Timer
 from collector.alarms.world import World
 from collector.core.readings import I64, Readings, SeriesKey, SeriesTable

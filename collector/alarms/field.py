@@ -6,8 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from collector.alarms.lifecycle import Phase, Target
-from collector.alarms.ruleset import Rule, RuleSet
+from collector.alarms.kinds.kind import Phase
+from collector.alarms.lifecycle import Target
+from collector.alarms.rules.ruleset import Rule, RuleSet
 from collector.core.bundle import joined
 from collector.core.readings import DEVICE, I32, I64, U8, Bools
 from devices.model import Device
@@ -46,7 +47,7 @@ class Field:
         most = max(map(len, self.silences))
         limits = np.zeros((most, len(self.sets)), np.int64)
         for number, silences in enumerate(self.silences):
-            limits[: len(silences), number] = [rule.stale for rule in silences]
+            limits[: len(silences), number] = [rule.criterion.silence for rule in silences]
         self.stale: I64 = limits[:, self.set_of]  # by row and device; 0: there is no such rule
         self.shortest = int(limits[limits > 0].min(initial=2**62))  # no rule waits for less, ns
         self.since: I64 = np.full((most, size), now, np.int64)  # the rule holds since then

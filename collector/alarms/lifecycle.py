@@ -1,33 +1,15 @@
-"""One rule on one series: how a verdict or a deadline moves its alert. Knows nothing of other series."""
+"""One rule on one series: how a judgement or a deadline moves its alert. Knows nothing of other series."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 
+from collector.alarms.kinds.kind import Judgement, Phase
 from collector.alarms.model import Alert, TransitionKind
-from collector.alarms.ruleset import Rule
+from collector.alarms.rules.ruleset import Rule
 from collector.core.readings import SeriesKey
-
-
-class Phase(IntEnum):
-    """Where a target stands."""
-
-    NORMAL = 0
-    PENDING = 1  # violated, waiting for `for`
-    RESTART = 2  # pending, but we could not listen: `for` starts again at the next reading
-    ACTIVE = 3
-    CLEARING = 4  # active and clear, waiting for `keep`
-
-
-class Verdict(IntEnum):
-    """What a reading says: beyond the limit, back behind the clear limit, or neither."""
-
-    VIOLATES = 0
-    BETWEEN = 1
-    CLEAR = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -58,23 +40,11 @@ class Target:
 Move = Callable[[Target, float | None, int, int], TransitionKind | None]
 
 
-def judge(rule: Rule, value: float) -> Verdict:
-    """What a value says to a rule with a limit."""
-    if rule.test == "above":
-        violates, clear = value > rule.limit, value < rule.clear
-    elif rule.test == "below":
-        violates, clear = value < rule.limit, value > rule.clear
-    else:
-        violates = value == rule.limit
-        clear = not violates
-    return Verdict.VIOLATES if violates else Verdict.CLEAR if clear else Verdict.BETWEEN
-
-
 def feed(
-    target: Target, verdict: Verdict, value: float | None, now: int, offset: int
+    target: Target, judgement: Judgement, value: float | None, now: int, offset: int
 ) -> TransitionKind | None:
-    """Move the target by a verdict at `now`; says what became of its alert, None if nothing did."""
-    move = _MOVES.get((target.phase, verdict))
+    """Move the target by a judgement at `now`; says what became of its alert, None if nothing did."""
+    move = _MOVES.get((target.phase, judgement))
     return move(target, value, now, offset) if move else None
 
 
@@ -181,14 +151,14 @@ def _relapse(target: Target, value: float | None, now: int, offset: int) -> Tran
     return None
 
 
-_MOVES: dict[tuple[Phase, Verdict], Move] = {
-    (Phase.NORMAL, Verdict.VIOLATES): _open,
-    (Phase.PENDING, Verdict.BETWEEN): _withdraw,
-    (Phase.PENDING, Verdict.CLEAR): _withdraw,
-    (Phase.RESTART, Verdict.VIOLATES): _open,
-    (Phase.RESTART, Verdict.BETWEEN): _withdraw,
-    (Phase.RESTART, Verdict.CLEAR): _withdraw,
-    (Phase.ACTIVE, Verdict.CLEAR): _ease,
-    (Phase.CLEARING, Verdict.VIOLATES): _relapse,
-    (Phase.CLEARING, Verdict.BETWEEN): _relapse,
+_MOVES: dict[tuple[Phase, Judgement], Move] = {
+    (Phase.NORMAL, Judgement.VIOLATES): _open,
+    (Phase.PENDING, Judgement.BETWEEN): _withdraw,
+    (Phase.PENDING, Judgement.CLEAR): _withdraw,
+    (Phase.RESTART, Judgement.VIOLATES): _open,
+    (Phase.RESTART, Judgement.BETWEEN): _withdraw,
+    (Phase.RESTART, Judgement.CLEAR): _withdraw,
+    (Phase.ACTIVE, Judgement.CLEAR): _ease,
+    (Phase.CLEARING, Judgement.VIOLATES): _relapse,
+    (Phase.CLEARING, Judgement.BETWEEN): _relapse,
 }

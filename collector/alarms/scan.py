@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from collector.alarms import deadlines, silence
-from collector.alarms.lifecycle import judge
 from collector.alarms.world import NEVER, World
 from collector.core.readings import F64, I64, NOT_EVALUATED, Bools, Quality, Readings
 
@@ -121,9 +120,10 @@ def _row(world: World, number: int, value: float, live: bool, now: int, offset: 
         return
     columns.last[number], columns.seen[number] = value, now
     for target in world.hold_series(number):
-        if target.rule.test == "absent":
+        criterion = target.rule.criterion
+        if criterion.silence:
             target.armed = True
             silence.broken(world, target, now, offset)
         else:
-            world.feed(target, judge(target.rule, value), value, now, offset)
+            world.feed(target, criterion.judge(value), value, now, offset)
     columns.settle(number)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from collector.alarms.lifecycle import Phase, Target, Verdict
+from collector.alarms.kinds.kind import Judgement, Phase
+from collector.alarms.lifecycle import Target
 from collector.alarms.timers import Timer
 from collector.alarms.world import World
 from collector.core.readings import I32, I64, Bools
@@ -56,7 +57,7 @@ def welcome(world: World, units: I32) -> None:
 
 def broken(world: World, target: Target, now: int, offset: int) -> None:
     """The silence that the target watches for is broken; from here on it is counted anew."""
-    world.feed(target, Verdict.CLEAR, None, now, offset)
+    world.feed(target, Judgement.CLEAR, None, now, offset)
     arm(world, target)
 
 
@@ -75,8 +76,9 @@ def fall_due(world: World, until: int) -> None:
 
 def arm(world: World, target: Target) -> None:
     """Give the target a deadline, if silence from here on means something and it has none."""
-    watches = target.rule.test == "absent" and target.armed and not target.silent
-    if not watches or target.phase in {Phase.PENDING, Phase.ACTIVE}:
+    if not (target.rule.criterion.silence and target.armed) or target.silent:
+        return
+    if target.phase in {Phase.PENDING, Phase.ACTIVE}:
         return
     if world.devices.unknown(world.unit(target)):
         return
@@ -88,7 +90,7 @@ def deadline(world: World, target: Target) -> int:
     """When the silence is too long, by what is known now."""
     field, unit, number = world.devices, world.unit(target), world.number(target)
     seen = field.heard[unit] if number is None else world.columns.seen[number]
-    return max(int(seen), world.floor, target.since, field.spoken_of(unit)) + target.rule.stale
+    return max(int(seen), world.floor, target.since, field.spoken_of(unit)) + target.rule.criterion.silence
 
 
 def _regain(world: World, publisher: int, now: int) -> None:

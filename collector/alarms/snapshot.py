@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from collector.alarms.field import Field
-from collector.alarms.lifecycle import Phase, Target, interrupt
+from collector.alarms.kinds.kind import Phase
+from collector.alarms.lifecycle import Target, interrupt
 from collector.alarms.model import Alert
-from collector.alarms.ruleset import RuleSet
+from collector.alarms.rules.ruleset import RuleSet
 from collector.alarms.world import World
 from collector.core.bundle import parted
 from collector.core.readings import I64, SeriesKey

@@ -14,13 +14,11 @@ _UNITS: Mapping[str, tuple[str, str, str, str]] = {
 _SECONDS = (1, 60, 3600, 86400)
 
 
-def render(
-    text: str, alert: Alert, site: str, limit: float, unit: str, boolean: bool, silence: bool, lang: str
-) -> str:
-    """The summary with its placeholders filled. `limit` is in seconds for a `silence`."""
+def render(text: str, alert: Alert, site: str, limit: str, unit: str, boolean: bool, lang: str) -> str:
+    """The summary with its placeholders filled: the alert's value as a figure of `lang`, `limit` as it is."""
     return text.format(
         value="–" if alert.value is None else figure(alert.value, boolean, lang),
-        limit=span(limit, lang) if silence else figure(limit, boolean, lang),
+        limit=limit,
         unit=unit,
         site=site,
         device=alert.device,

@@ -7,9 +7,10 @@ from itertools import chain
 
 from collector.alarms.columns import Columns
 from collector.alarms.field import Field
-from collector.alarms.lifecycle import Target, Verdict, feed, interrupt
+from collector.alarms.kinds.kind import Judgement
+from collector.alarms.lifecycle import Target, feed, interrupt
 from collector.alarms.model import Alert, Transition, TransitionKind
-from collector.alarms.ruleset import RuleSet
+from collector.alarms.rules.ruleset import RuleSet
 from collector.alarms.timers import Entry, Timer, Timers
 from collector.alarms.vigil import Vigil
 from collector.core.readings import DEVICE, SeriesKey, SeriesTable
@@ -59,7 +60,7 @@ class World:
         self.installed, self.hashes, self._since = field, (region.hash, rules.hash), now
         self.columns.relearn(field)
         self.watching_series |= any(
-            rule.test == "absent" and bool(rule.metric) for each in field.sets for rule in each
+            rule.criterion.silence and bool(rule.metric) for each in field.sets for rule in each
         )
         homeless = [target for target in before if not self._adopt(target)]
         for target in self.targets():
@@ -124,9 +125,9 @@ class World:
     def last(self, target: Target) -> float | None:
         """The value that a deadline finds: the series' last. Silence has none."""
         number = self.number(target)
-        return None if number is None or target.rule.test == "absent" else float(self.columns.last[number])
+        return None if number is None or target.rule.criterion.silence else float(self.columns.last[number])
 
-    def feed(self, target: Target, verdict: Verdict, value: float | None, now: int, offset: int) -> None:
+    def feed(self, target: Target, verdict: Judgement, value: float | None, now: int, offset: int) -> None:
         """Move the target by a verdict, and book what comes of it."""
         due = target.due
         kind = feed(target, verdict, value, now, offset)

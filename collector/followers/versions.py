@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 
 from collector.alarms.model import Alert
-from collector.alarms.rules import parse_rules
-from collector.alarms.ruleset import RuleSet
+from collector.alarms.rules import RuleSet, parse_rules
 from collector.state import State
 from devices import region as regions
 from devices.catalogue import COLLECTOR

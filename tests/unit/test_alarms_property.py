@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from collector.alarms import vigil
 from collector.alarms.engine import Engine
+from collector.alarms.kinds.equals import Equals
+from collector.alarms.kinds.limit import Limit
 from collector.alarms.model import Alert, Transition
 from collector.alarms.rules import Rule, RuleSet, parse_rules
 from collector.core.bundle import pack, unpack
@@ -187,7 +189,7 @@ class Model:
             return
         for spot in self.at(key):
             spot.value = value
-            if spot.rule.test == "absent":
+            if spot.rule.criterion.silence:
                 spot.armed, spot.seen = True, now
                 self.calm(spot, now, offset)
             else:
@@ -206,10 +208,16 @@ class Model:
         self.move(spot, violates=False, clear=True, value=None, now=now, offset=offset)
 
     def judge(self, spot: Spot, value: float, now: int, offset: int) -> None:
-        rule = spot.rule
-        violates = {"above": value > rule.limit, "below": value < rule.limit, "equals": value == rule.limit}
-        clear = {"above": value < rule.clear, "below": value > rule.clear, "equals": value != rule.limit}
-        self.move(spot, violates[rule.test], clear[rule.test], value, now, offset)
+        match spot.rule.criterion:
+            case Limit(limit, clear, 1):
+                says = value > limit, value < clear
+            case Limit(limit, clear, -1):
+                says = value < limit, value > clear
+            case Equals(limit):
+                says = value == limit, value != limit
+            case other:
+                raise AssertionError(other)
+        self.move(spot, *says, value, now, offset)
 
     def move(
         self, spot: Spot, violates: bool, clear: bool, value: float | None, now: int, offset: int
@@ -326,22 +334,22 @@ class Model:
                     self.gone.add("host")
             elif spot.phase == "clearing":
                 self.over(spot, deadline, offset)
-            elif spot.rule.test == "absent" and self.unknown(spot):
+            elif spot.rule.criterion.silence and self.unknown(spot):
                 self.interrupt(spot)
             else:
-                self.up(spot, spot.value if spot.rule.test != "absent" else None, deadline, offset)
+                self.up(spot, spot.value if not spot.rule.criterion.silence else None, deadline, offset)
 
     def deadlines(self) -> list[tuple[tuple[Any, ...], Spot, str]]:
         found: list[tuple[tuple[Any, ...], Spot, str]] = []
         for spot in self.spots.values():
             names = (spot.rule.name, *spot.key)
             rank = 0 if spot.key.device == "host" else 1
-            watching = spot.rule.test == "absent" and spot.armed and not self.unknown(spot)
+            watching = spot.rule.criterion.silence and spot.armed and not self.unknown(spot)
             if watching and spot.phase not in {"pending", "active"}:
                 seen = spot.seen if spot.key.metric else self.heard.get(spot.key.device, 0)
                 device = self.devices[spot.key.device]
                 back = self.returned.get(device.via, 0)
-                at = max(seen, self.floor, spot.since, back) + spot.rule.stale
+                at = max(seen, self.floor, spot.since, back) + spot.rule.criterion.silence
                 found.append(((at, rank, *names, 0), spot, "silence"))
             if spot.due is not None:
                 found.append(((spot.due, 1, *names, 1), spot, "step"))

@@ -1,0 +1,115 @@
+"""`above` and `below`: violated strictly beyond a limit, clear strictly behind a clear limit.
+
+Without clear_below or clear_above the clear limit is the limit's neighbour: not violating is enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from collector.alarms.kinds.kind import (
+    Complaint,
+    Criterion,
+    Interval,
+    Judgement,
+    Number,
+    Phase,
+    RuleKind,
+    TomlTable,
+    out_of_range,
+    wants_equals,
+)
+from collector.alarms.wording import figure
+from collector.core.readings import F64
+from devices.model import Kind, Metric
+
+Side = Literal[1, -1]
+"""Where a value violates: 1 above the limit, -1 below it."""
+
+
+class AboveKeys(TomlTable):
+    """The keys of `above`."""
+
+    above: Number | None = None
+    clear_below: Number | None = None
+
+
+class BelowKeys(TomlTable):
+    """The keys of `below`."""
+
+    below: Number | None = None
+    clear_above: Number | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit(Criterion):
+    """A limit, and the clear limit on its other side."""
+
+    limit: float
+    clear: float
+    side: Side
+
+    def judge(self, value: float) -> Judgement:
+        """What a reading says."""
+        if value * self.side > self.limit * self.side:
+            return Judgement.VIOLATES
+        return Judgement.CLEAR if value * self.side < self.clear * self.side else Judgement.BETWEEN
+
+    def quiet(self, phase: Phase, armed: bool, present: float | None) -> Interval:
+        """The values that change nothing."""
+        low, high = _quiet_above(self.limit * self.side, self.clear * self.side, phase)
+        return (low, high) if self.side > 0 else (-high, -low)
+
+    def narrow(self, present: F64, low: F64, high: F64) -> None:
+        """Up to the limit nothing changes."""
+        if self.side > 0:
+            np.minimum(high, self.limit, out=high)
+        else:
+            np.maximum(low, self.limit, out=low)
+
+    def limit_text(self, boolean: bool, lang: str) -> str:
+        """The limit as a figure."""
+        return figure(self.limit, boolean, lang)
+
+
+def _quiet_above(limit: float, clear: float, phase: Phase) -> Interval:
+    if phase is Phase.NORMAL:
+        return -math.inf, limit
+    if phase is Phase.PENDING:
+        return math.nextafter(limit, math.inf), math.inf
+    if phase is Phase.ACTIVE:
+        return clear, math.inf
+    return -math.inf, math.nextafter(clear, -math.inf)
+
+
+def _compile(name: str, clear_key: str, side: Side, keys: TomlTable, kind: Kind) -> Limit:
+    limit, clear = getattr(keys, name), getattr(keys, clear_key)
+    return Limit(limit, math.nextafter(limit, side * math.inf) if clear is None else clear, side)
+
+
+def _complaints(
+    name: str, clear_key: str, side: Side, keys: TomlTable, metric: Metric | None
+) -> Iterator[Complaint]:
+    limit, clear = getattr(keys, name), getattr(keys, clear_key)
+    if clear is not None and clear * side > limit * side:
+        wrong = f"{clear_key} = {clear:g} is on the wrong side of {name} = {limit:g}"
+        yield ("when", clear_key), wrong, f"it must be {'at most' if side > 0 else 'at least'} {limit:g}"
+    if metric is not None and metric.boolean:
+        yield wants_equals(name, metric)
+    elif metric is not None:
+        yield from out_of_range(name, limit, metric)
+
+
+def _kind(name: str, keys: type[TomlTable], clear_key: str, side: Side) -> RuleKind[TomlTable]:
+    complaints = partial(_complaints, name, clear_key, side)
+    return RuleKind(name, keys, complaints, partial(_compile, name, clear_key, side), clear_key)
+
+
+ABOVE = _kind("above", AboveKeys, "clear_below", 1)
+BELOW = _kind("below", BelowKeys, "clear_above", -1)
