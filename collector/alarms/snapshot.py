@@ -1,150 +1,128 @@
-"""The engine's state as a part of a snapshot: devices in columns, held targets as rows. Series go by name."""
+"""The engine's state as a part of a snapshot: devices in columns, alarms as rows. Series go by name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from collector.alarms.field import Field
+from collector.alarms.alarm import Alarm, interrupt
 from collector.alarms.kinds.kind import Phase
-from collector.alarms.lifecycle import Target, interrupt
+from collector.alarms.life import KEPT, Life
 from collector.alarms.model import Alert
 from collector.alarms.rules.ruleset import RuleSet
-from collector.alarms.world import World
+from collector.alarms.system import AlarmSystem
 from collector.core.bundle import parted
 from collector.core.readings import I64, SeriesKey
 from collector.core.roster import Part
 from devices.region import Region
 
-_COLUMNS = ("armed", "gone", "returned", "heard")
 _ALERT = tuple(field.name for field in fields(Alert))
 _OWN = ("phase", "due", "shelved_until", "armed", "since")
-"""What a target's row keeps of it, between its rule and series and the series' last stamp and value."""
+"""What an alarm's row keeps of it, between its rule and series and the series' last stamp and value."""
 
 
-def save(world: World) -> Part:
+def save(system: AlarmSystem) -> Part:
     """A copy of the state; the same state gives the same part."""
-    field = world.devices
-    rows = [_row(world, target) for target in world.targets() if _matters(target)]
-    watching = sorted({rule.name for rules in field.silences for rule in rules})
-    region, rules = world.hashes
+    life, register = system.life, system.register
+    rows = [_row(system, alarm) for alarm in register.alarms() if _matters(alarm)]
+    watching = sorted({rule.name for rules in life.fleet.silences for rule in rules})
+    region, rules = system.hashes
     head = {
         "region": region,
         "rules": rules,
-        "floor": world.floor,
-        "orphans": [_plain(alert) for alert in world.orphans],
-        "targets": sorted(rows, key=lambda row: (row[0], row[1])),
+        "floor": life.floor,
+        "orphans": [_plain(alert) for alert in register.orphans],
+        "alarms": sorted(rows, key=lambda row: (row[0], row[1])),
         "since": watching,
     }
-    columns = {name: getattr(field, name)[1:].copy() for name in _COLUMNS}
-    columns |= {f"since{number}": _since(field, rule) for number, rule in enumerate(watching)}
-    return Part(head, {"names": field.names, **columns})
+    columns = {name: getattr(life, name)[1:].copy() for name in KEPT}
+    columns |= {f"since{number}": _since(life, rule) for number, rule in enumerate(watching)}
+    return Part(head, {"names": life.fleet.names, **columns})
 
 
-def load(world: World, region: Region, rules: RuleSet, part: Part) -> None:
-    """Put a part into a new world; timers are left to the caller.
-
-    Raises ValueError on damage, or a part of another region.
-    """
+def load(system: AlarmSystem, region: Region, rules: RuleSet, part: Part) -> None:
+    """Put a part into a new system. Raises ValueError on damage, or a part of another region."""
     try:
-        _load(world, region, rules, part)
+        _load(system, region, rules, part)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"the alarm snapshot cannot be used: {error}") from None
+    system.restart()
 
 
-def _load(world: World, region: Region, rules: RuleSet, part: Part) -> None:
-    head = part.head
+def _load(system: AlarmSystem, region: Region, rules: RuleSet, part: Part) -> None:
+    head, life, register = part.head, system.life, system.register
     if head["region"] != region.hash:
         raise ValueError(f"it is of region {head['region']}, not of {region.hash}")
-    for _, key, *_ in head["targets"]:
+    for _, key, *_ in head["alarms"]:
         if key[2]:
-            world.columns.table.number(SeriesKey(*key))
-    world.install(region, rules, 0)
-    world.floor = head["floor"]
-    world.orphans = [_alert(plain) for plain in head["orphans"]]
-    _load_devices(part, world.devices)
+            system.series.table.number(SeriesKey(*key))
+    system.install(region, rules, 0)
+    register.orphans = [_alert(plain) for plain in head["orphans"]]
+    _load_devices(part, life)
     same = head["rules"] == rules.hash
+    life.floor = head["floor"]
     if not same:  # a new rule on silence must not fire in the past
-        world.floor = max(world.floor, int(world.devices.heard.max()))
-    for row in head["targets"]:
-        _load_target(world, row, same)
-    for target in world.targets():
-        world.settle(target)
-    world.alerts |= {alert.id: alert for alert in world.orphans}
+        life.floor = max(life.floor, int(life.heard.max()))
+    for row in head["alarms"]:
+        _load_alarm(system, row, same)
+    for alarm in register.alarms():
+        system.settle(alarm)
+    register.alerts |= {alert.id: alert for alert in register.orphans}
 
 
-def _load_target(world: World, row: list[Any], same: bool) -> None:
-    name, key, *own, seen, last, plain = row
-    target = _place(world, name, SeriesKey(*key))
-    if target is None:
-        world.orphans += [_alert(plain)] if plain else []
+def _load_alarm(system: AlarmSystem, row: list[Any], same: bool) -> None:
+    rule, key, *own, seen, last, plain = row
+    alarm = system.hold(rule, SeriesKey(*key))
+    if alarm is None:
+        system.register.orphans += [_alert(plain)] if plain else []
         return
-    target.phase, target.due, target.shelved_until, target.armed, target.since = Phase(own[0]), *own[1:]
+    alarm.phase, alarm.due, alarm.shelved_until, alarm.armed, alarm.since = Phase(own[0]), *own[1:]
     if plain:
-        alert = target.alert = _alert(plain)
-        world.alerts[alert.id], world.owners[alert.id] = alert, target
+        alarm.alert = _alert(plain)
+        system.register.enter(alarm.alert, alarm)
     if not same:
-        interrupt(target)  # its limits may be others now: what waited for time to pass waits for a reading
-    number = world.number(target)
-    if number is not None:
-        world.columns.seen[number] = max(seen, world.columns.seen[number])
+        interrupt(alarm)  # its limits may be others now: what waited for time to pass waits for a reading
+    if alarm.series is not None:
+        system.life.seen[alarm.series] = max(seen, system.life.seen[alarm.series])
         if last is not None:
-            world.columns.last[number] = last
+            system.series.last[alarm.series] = last
 
 
-def _place(world: World, name: str, key: SeriesKey) -> Target | None:
-    """The target under the rules that hold now."""
-    rules = world.devices.rules(world.devices.find(key.site, key.device))
-    if (name, key.metric) not in {(rule.name, rule.metric) for rule in rules}:
-        return None
-    return next(target for target in world.hold(key) if target.rule.name == name)
-
-
-def _matters(target: Target) -> bool:
+def _matters(alarm: Alarm) -> bool:
     """Whether it is in another state than a new one; what arms a device's own silence is in the columns."""
-    return target.busy or (target.armed and bool(target.key.metric))
+    return alarm.busy or (alarm.armed and alarm.series is not None)
 
 
-def _row(world: World, target: Target) -> list[Any]:
-    number = world.number(target)
-    seen = 0 if number is None else int(world.columns.seen[number])
-    last = world.last(target) if target.phase is Phase.PENDING else None
-    own = [getattr(target, name) for name in _OWN]
-    alert = _plain(target.alert) if target.alert else None
-    return [target.rule.name, list(target.key), *own, seen, last, alert]
+def _row(system: AlarmSystem, alarm: Alarm) -> list[Any]:
+    seen = 0 if alarm.series is None else int(system.life.seen[alarm.series])
+    last = system.last(alarm) if alarm.phase is Phase.PENDING else None
+    own = [getattr(alarm, name) for name in _OWN]
+    return [alarm.rule.name, list(alarm.key), *own, seen, last, _plain(alarm.alert) if alarm.alert else None]
 
 
-def _since(field: Field, rule: str) -> I64:
+def _since(life: Life, rule: str) -> I64:
     """Since when the rule holds for each device that is armed; 0 for the others."""
-    found = np.zeros(len(field) + 1, np.int64)
-    for row, number in _rows_of(field, rule):
-        there = field.armed & (field.set_of == number)
-        found[there] = field.since[row, there]
+    found = np.zeros(len(life.fleet) + 1, np.int64)
+    for row, number in life.fleet.rows_of(rule):
+        there = life.armed & (life.fleet.set_of == number)
+        found[there] = life.since[row, there]
     return found[1:]
 
 
-def _rows_of(field: Field, rule: str) -> Iterator[tuple[int, int]]:
-    """(row, set of rules): where the field keeps what it knows of that rule on devices' own silence."""
-    for number, rules in enumerate(field.silences):
-        yield from ((row, number) for row, each in enumerate(rules) if each.name == rule)
-
-
-def _load_devices(part: Part, field: Field) -> None:
+def _load_devices(part: Part, life: Life) -> None:
     names = parted(part.columns["names"])
-    numbers = np.array([field.find(site, device) for site, device in names], np.intp)
+    numbers = np.array([life.fleet.find(site, device) for site, device in names], np.intp)
     if not numbers.all():
-        raise ValueError(
-            f"it knows the device {'/'.join(names[int(np.argmin(numbers))])}, the region does not"
-        )
-    for name in _COLUMNS:
-        getattr(field, name)[numbers] = part.columns[name]
+        stranger = "/".join(names[int(np.argmin(numbers))])
+        raise ValueError(f"it knows the device {stranger}, the region does not")
+    for name in KEPT:
+        getattr(life, name)[numbers] = part.columns[name]
     for place, rule in enumerate(part.head["since"]):
-        for row, number in _rows_of(field, rule):
-            there = field.set_of[numbers] == number
-            field.since[row, numbers[there]] = part.columns[f"since{place}"][there]
+        for row, number in life.fleet.rows_of(rule):
+            there = life.fleet.set_of[numbers] == number
+            life.since[row, numbers[there]] = part.columns[f"since{place}"][there]
 
 
 def _plain(alert: Alert) -> dict[str, Any]:

@@ -495,7 +495,7 @@ def test_a_snapshot_that_is_damaged_or_of_another_region_is_refused() -> None:
     shorter = data.columns | {"heard": data.columns["heard"][:-1]}
     stranger = data.columns | {"names": joined([("s1", "stranger")])}
     headless = {name: value for name, value in data.head.items() if name != "floor"}
-    broken = [Part(headless, data.columns), Part(data.head | {"targets": [["r1"]]}, data.columns)]
+    broken = [Part(headless, data.columns), Part(data.head | {"alarms": [["r1"]]}, data.columns)]
     for part in (*broken, *(Part(data.head, columns) for columns in (lacking, shorter, stranger))):
         with pytest.raises(ValueError, match="snapshot"):
             Engine.load(SeriesTable(), bench.region, bench.set, part)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.alarms import vigil
+from collector.alarms import life
 from collector.alarms.engine import Engine
 from collector.alarms.kinds.equals import Equals
 from collector.alarms.kinds.limit import Limit
@@ -523,10 +523,10 @@ def test_a_restored_engine_goes_on_as_if_it_had_never_stopped(journal: list[Op],
 
 @settings(max_examples=50, deadline=None)
 @given(JOURNALS, st.sampled_from([1, S // 10, S, 3600 * S]))
-def test_how_far_the_vigil_looks_ahead_makes_no_difference(journal: list[Op], span: int) -> None:
+def test_how_far_a_look_ahead_reaches_makes_no_difference(journal: list[Op], span: int) -> None:
     wanted = engine_of(journal, [3], set())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vigil, "SPAN", span)
+        patch.setattr(life, "SPAN", span)
         assert engine_of(journal, [5], set()) == wanted
 
 

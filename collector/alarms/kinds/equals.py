@@ -52,7 +52,7 @@ class Equals(Criterion):
 
     def quiet(self, phase: Phase, armed: bool, present: float | None) -> Interval:
         """The values that change nothing: only the side on which the present one lies is an interval."""
-        if phase in {Phase.PENDING, Phase.ACTIVE}:
+        if phase in (Phase.PENDING, Phase.ACTIVE):
             return self.limit, self.limit
         if present is None or present == self.limit:
             return NOTHING

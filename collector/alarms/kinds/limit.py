@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
 
 from collector.alarms.kinds.kind import (
+    NOTHING,
     Complaint,
     Criterion,
     Interval,
@@ -47,7 +48,7 @@ class BelowKeys(TomlTable):
     clear_above: Number | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limit(Criterion):
     """A limit, and the clear limit on its other side."""
 
@@ -57,14 +58,28 @@ class Limit(Criterion):
 
     def judge(self, value: float) -> Judgement:
         """What a reading says."""
-        if value * self.side > self.limit * self.side:
-            return Judgement.VIOLATES
-        return Judgement.CLEAR if value * self.side < self.clear * self.side else Judgement.BETWEEN
+        if self.side > 0:
+            violates, clear = value > self.limit, value < self.clear
+        else:
+            violates, clear = value < self.limit, value > self.clear
+        return Judgement.VIOLATES if violates else Judgement.CLEAR if clear else Judgement.BETWEEN
 
     def quiet(self, phase: Phase, armed: bool, present: float | None) -> Interval:
         """The values that change nothing."""
-        low, high = _quiet_above(self.limit * self.side, self.clear * self.side, phase)
-        return (low, high) if self.side > 0 else (-high, -low)
+        return self._quiet[phase]
+
+    @cached_property
+    def _quiet(self) -> tuple[Interval, ...]:
+        """By phase, worked out once: a storm asks for it at every step."""
+        limit, clear = self.limit * self.side, self.clear * self.side
+        above = (
+            (-math.inf, limit),  # NORMAL
+            (math.nextafter(limit, math.inf), math.inf),  # PENDING
+            NOTHING,  # RESTART
+            (clear, math.inf),  # ACTIVE
+            (-math.inf, math.nextafter(clear, -math.inf)),  # CLEARING
+        )
+        return above if self.side > 0 else tuple((-high, -low) for low, high in above)
 
     def narrow(self, present: F64, low: F64, high: F64) -> None:
         """Up to the limit nothing changes."""
@@ -76,16 +91,6 @@ class Limit(Criterion):
     def limit_text(self, boolean: bool, lang: str) -> str:
         """The limit as a figure."""
         return figure(self.limit, boolean, lang)
-
-
-def _quiet_above(limit: float, clear: float, phase: Phase) -> Interval:
-    if phase is Phase.NORMAL:
-        return -math.inf, limit
-    if phase is Phase.PENDING:
-        return math.nextafter(limit, math.inf), math.inf
-    if phase is Phase.ACTIVE:
-        return clear, math.inf
-    return -math.inf, math.nextafter(clear, -math.inf)
 
 
 def _compile(name: str, clear_key: str, side: Side, keys: TomlTable, kind: Kind) -> Limit:
