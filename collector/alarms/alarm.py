@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from collector.alarms.kinds.kind import NOTHING, Interval, Judgement, Phase
+from collector.alarms.kinds.criterion import NOTHING, Interval, Judgement, Phase
 from collector.alarms.model import Alert, TransitionKind
 from collector.alarms.rules.ruleset import Rule
 from collector.core.readings import SeriesKey

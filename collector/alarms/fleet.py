@@ -81,11 +81,6 @@ class Fleet:
         """The rules on a device's own silence, a row of `stale` each."""
         return self.silences[int(self.set_of[unit])]
 
-    def rows_of(self, rule: str) -> Iterator[tuple[int, int]]:
-        """(row, set): where a rule on devices' own silence stands."""
-        for number, rules in enumerate(self.silences):
-            yield from ((row, number) for row, each in enumerate(rules) if each.name == rule)
-
     def stays(self, old: Fleet) -> tuple[Indices, Indices]:
         """The numbers in the old fleet, and in this one, of the devices that are in both."""
         pairs = [(old.find(device.site, device.id), unit) for unit, device in enumerate(self.devices, 1)]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from collector.alarms.alarm import Alarm
 from collector.alarms.fleet import Fleet
-from collector.alarms.kinds.kind import Judgement, Phase
+from collector.alarms.kinds.criterion import Judgement, Phase
 from collector.alarms.register import Register
 from collector.alarms.timers import NEVER, TimerQueue
 from collector.core.readings import DEVICE, I32, I64, Bools, SeriesKey, grown
@@ -136,7 +136,8 @@ class Life:
         if unit in self._register.of_device:
             for alarm in self._register.of_device[unit]:
                 alarm.armed = bool(self.armed[unit])
-                self.broken(alarm, now, offset)
+                self._register.feed(alarm, Judgement.CLEAR, None, now, offset)
+                self.arm(alarm)  # from here on its silence is counted anew
             self.settle(unit)
             return
         if first:
@@ -164,11 +165,6 @@ class Life:
         """Arm the devices of rows that were taken, of those that `newcomers` told."""
         self.armed[units] = True
         self.watch[units] = False
-
-    def broken(self, alarm: Alarm, now: int, offset: int) -> None:
-        """The silence that the alarm watches for is broken; from here on it is counted anew."""
-        self._register.feed(alarm, Judgement.CLEAR, None, now, offset)
-        self.arm(alarm)
 
     def lose(self, publisher: int) -> None:
         """The publisher is gone: those behind it are unknown."""
@@ -295,7 +291,7 @@ class Life:
         return last
 
     def _deadline(self, row: int, unit: int) -> int | None:
-        """The same of one device; None where nobody waits."""
+        """When the silence of one device is too long by that row's rule; None if nobody waits for it."""
         stale = int(self.fleet.stale[row, unit])
         if not stale or not self.armed[unit] or self.held[unit] or self.unknown(unit):
             return None

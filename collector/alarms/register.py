@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from collector.alarms.alarm import Alarm, feed
-from collector.alarms.kinds.kind import Judgement
+from collector.alarms.kinds.criterion import Judgement
 from collector.alarms.model import Alert, Transition, TransitionKind
 from collector.alarms.timers import TimerQueue
 from collector.core.records import Action

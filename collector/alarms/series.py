@@ -12,7 +12,7 @@ import numpy as np
 
 from collector.alarms.alarm import Alarm
 from collector.alarms.fleet import Indices
-from collector.alarms.kinds.kind import EVERYTHING
+from collector.alarms.kinds.criterion import EVERYTHING
 from collector.alarms.life import Life
 from collector.alarms.register import Register
 from collector.alarms.rules.ruleset import Rule
@@ -219,11 +219,10 @@ class SeriesLimits:
         self.last[number], life.seen[number] = value, now
         for alarm in self.hold(number):
             criterion = alarm.rule.criterion
+            self._register.feed(alarm, criterion.judge(value), value, now, offset)
             if criterion.silence:
                 alarm.armed = True
-                life.broken(alarm, now, offset)
-            else:
-                self._register.feed(alarm, criterion.judge(value), value, now, offset)
+                life.arm(alarm)
         self.settle(number)
 
 

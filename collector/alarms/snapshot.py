@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from collector.alarms.alarm import Alarm, interrupt
-from collector.alarms.kinds.kind import Phase
+from collector.alarms.kinds.criterion import Phase
 from collector.alarms.life import KEPT, Life
 from collector.alarms.model import Alert
 from collector.alarms.rules.ruleset import RuleSet
 from collector.alarms.system import AlarmSystem
 from collector.core.bundle import parted
-from collector.core.readings import I64, SeriesKey
+from collector.core.readings import SeriesKey
 from collector.core.roster import Part
 from devices.region import Region
 
@@ -27,7 +27,6 @@ def save(system: AlarmSystem) -> Part:
     """A copy of the state; the same state gives the same part."""
     life, register = system.life, system.register
     rows = [_row(system, alarm) for alarm in register.alarms() if _matters(alarm)]
-    watching = sorted({rule.name for rules in life.fleet.silences for rule in rules})
     region, rules = system.hashes
     head = {
         "region": region,
@@ -35,10 +34,8 @@ def save(system: AlarmSystem) -> Part:
         "floor": life.floor,
         "orphans": [_plain(alert) for alert in register.orphans],
         "alarms": sorted(rows, key=lambda row: (row[0], row[1])),
-        "since": watching,
     }
-    columns = {name: getattr(life, name)[1:].copy() for name in KEPT}
-    columns |= {f"since{number}": _since(life, rule) for number, rule in enumerate(watching)}
+    columns = {name: getattr(life, name)[..., 1:].copy() for name in (*KEPT, "since")}
     return Part(head, {"names": life.fleet.names, **columns})
 
 
@@ -60,11 +57,9 @@ def _load(system: AlarmSystem, region: Region, rules: RuleSet, part: Part) -> No
             system.series.table.number(SeriesKey(*key))
     system.install(region, rules, 0)
     register.orphans = [_alert(plain) for plain in head["orphans"]]
-    _load_devices(part, life)
     same = head["rules"] == rules.hash
     life.floor = head["floor"]
-    if not same:  # a new rule on silence must not fire in the past
-        life.floor = max(life.floor, int(life.heard.max()))
+    _load_devices(part, life, same)
     for row in head["alarms"]:
         _load_alarm(system, row, same)
     for alarm in register.alarms():
@@ -102,27 +97,18 @@ def _row(system: AlarmSystem, alarm: Alarm) -> list[Any]:
     return [alarm.rule.name, list(alarm.key), *own, seen, last, _plain(alarm.alert) if alarm.alert else None]
 
 
-def _since(life: Life, rule: str) -> I64:
-    """Since when the rule holds for each device that is armed; 0 for the others."""
-    found = np.zeros(len(life.fleet) + 1, np.int64)
-    for row, number in life.fleet.rows_of(rule):
-        there = life.armed & (life.fleet.set_of == number)
-        found[there] = life.since[row, there]
-    return found[1:]
-
-
-def _load_devices(part: Part, life: Life) -> None:
-    names = parted(part.columns["names"])
+def _load_devices(part: Part, life: Life, same: bool) -> None:
+    names, since = parted(part.columns["names"]), part.columns["since"]
     numbers = np.array([life.fleet.find(site, device) for site, device in names], np.intp)
     if not numbers.all():
         stranger = "/".join(names[int(np.argmin(numbers))])
         raise ValueError(f"it knows the device {stranger}, the region does not")
     for name in KEPT:
         getattr(life, name)[numbers] = part.columns[name]
-    for place, rule in enumerate(part.head["since"]):
-        for row, number in life.fleet.rows_of(rule):
-            there = life.fleet.set_of[numbers] == number
-            life.since[row, numbers[there]] = part.columns[f"since{place}"][there]
+    if same:
+        life.since[:, numbers] = since
+    else:  # a new rule on silence must not fire in the past
+        life.floor = max(life.floor, int(life.heard.max()), int(since.max(initial=0)))
 
 
 def _plain(alert: Alert) -> dict[str, Any]:

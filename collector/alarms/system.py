@@ -7,7 +7,7 @@ from collections.abc import Callable
 from collector.alarms.actions import unshelve
 from collector.alarms.alarm import Alarm, expire, interrupt
 from collector.alarms.fleet import Fleet
-from collector.alarms.kinds.kind import Judgement, Phase
+from collector.alarms.kinds.criterion import Judgement, Phase
 from collector.alarms.life import ABSENCE, Life
 from collector.alarms.register import DELAY, Register
 from collector.alarms.rules.ruleset import RuleSet

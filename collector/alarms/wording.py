@@ -4,27 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.alarms.model import Alert
-
 _YES_NO: Mapping[str, tuple[str, str]] = {"id": ("tidak", "ya"), "en": ("no", "yes")}
 _UNITS: Mapping[str, tuple[str, str, str, str]] = {
     "id": ("detik", "menit", "jam", "hari"),
     "en": ("s", "min", "h", "d"),
 }
 _SECONDS = (1, 60, 3600, 86400)
-
-
-def render(text: str, alert: Alert, site: str, limit: str, unit: str, boolean: bool, lang: str) -> str:
-    """The summary with its placeholders filled: the alert's value as a figure of `lang`, `limit` as it is."""
-    return text.format(
-        value="–" if alert.value is None else figure(alert.value, boolean, lang),
-        limit=limit,
-        unit=unit,
-        site=site,
-        device=alert.device,
-        metric=alert.metric,
-        rule=alert.rule,
-    )
 
 
 def figure(value: float, boolean: bool, lang: str) -> str:

@@ -9,7 +9,7 @@ import mqtt5
 import numpy as np
 import pytest
 
-from collector.alarms.kinds.kind import Judgement
+from collector.alarms.kinds.criterion import Judgement
 from collector.alarms.rules import parse_rules
 from devices.catalogue import COLLECTOR, KINDS
 from devices.payload.native import parse_tele_checked

@@ -14,7 +14,7 @@ from statistics import mean
 
 import pytest
 
-from collector.alarms.kinds.kind import Judgement
+from collector.alarms.kinds.criterion import Judgement
 from collector.alarms.rules import parse_rules
 from devices.catalogue import CLOCK_WRONG, KINDS
 from devices.payload import native

@@ -6,28 +6,17 @@ silent. With one it watches that series' evaluated readings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from collector.alarms.kinds.kind import (
-    DURATION_SCHEMA,
-    EVERYTHING,
-    NOTHING,
-    Complaint,
-    Criterion,
-    Interval,
-    Judgement,
-    Phase,
-    RuleKind,
-    TomlTable,
-)
+from collector.alarms.kinds.criterion import EVERYTHING, NOTHING, Criterion, Interval, Judgement, Phase
+from collector.alarms.kinds.kind import DURATION_SCHEMA, RuleKind, TomlTable, no_complaints
 from collector.alarms.wording import span
 from collector.core.readings import F64
 from devices.duration import seconds
-from devices.model import Kind, Metric
+from devices.model import Kind
 
 _NS = 1_000_000_000
 
@@ -75,15 +64,11 @@ class Absent(Criterion):
         return span(self.silence / _NS, lang)
 
 
-def _complaints(keys: AbsentKeys, metric: Metric | None) -> Iterator[Complaint]:
-    yield from ()
-
-
 def _compile(keys: AbsentKeys, kind: Kind) -> Absent:
     length = kind.stale_after_s if keys.absent is True else keys.absent or 0.0
     return Absent(max(1, round(length * _NS)))
 
 
 ABSENT = RuleKind(
-    "absent", AbsentKeys, _complaints, _compile, durations=frozenset({"absent"}), needs_metric=False
+    "absent", AbsentKeys, no_complaints, _compile, durations=frozenset({"absent"}), needs_metric=False
 )

@@ -10,27 +10,16 @@ from typing import Annotated
 import numpy as np
 from pydantic import BeforeValidator, StrictBool
 
-from collector.alarms.kinds.kind import (
-    NOTHING,
-    Complaint,
-    Criterion,
-    Interval,
-    Judgement,
-    Number,
-    Phase,
-    RuleKind,
-    TomlTable,
-    out_of_range,
-    wants_equals,
-)
+from collector.alarms.kinds.criterion import NOTHING, Criterion, Interval, Judgement, Phase
+from collector.alarms.kinds.kind import Complaint, Number, RuleKind, TomlTable, value_complaints
 from collector.alarms.wording import figure
 from collector.core.readings import F64
 from devices.model import Kind, Metric
 
 
 def _checked(value: object) -> object:
-    if value is None or (isinstance(value, bool | int | float) and math.isfinite(value)):
-        return value
+    if value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value  # true and false are integers too
     raise ValueError(f"{value!r} is neither a number nor true or false; write equals = 1 or equals = true")
 
 
@@ -76,12 +65,10 @@ def _complaints(keys: EqualsKeys, metric: Metric | None) -> Iterator[Complaint]:
     value = keys.equals
     if metric is None or value is None:
         return
-    if metric.boolean and value not in {0, 1}:
-        yield wants_equals("equals", metric)
-    elif isinstance(value, bool) and not metric.boolean:
+    if isinstance(value, bool) and not metric.boolean:
         yield ("when", "equals"), f"{metric.name} is a number, never true or false", "give a number"
     else:
-        yield from out_of_range("equals", float(value), metric)
+        yield from value_complaints("equals", float(value), metric, is_boolean=value in {0, 1})
 
 
 def _compile(keys: EqualsKeys, kind: Kind) -> Equals:

@@ -1,17 +1,14 @@
-"""What every kind of rule has: its keys in a rule file, what can be wrong with them, and its criterion."""
+"""What a kind of rule is in a rule file: its keys, what can be wrong with them, the criterion they make."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated, Any, Generic, TypeVar
 
-import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from collector.core.readings import F64
+from collector.alarms.kinds.criterion import Criterion
 from devices.duration import seconds
 from devices.model import Kind, Metric
 
@@ -31,66 +28,11 @@ DURATION_SCHEMA: dict[str, Any] = {
 }
 """A duration in the JSON Schema."""
 
-Interval = tuple[float, float]
-"""Values from the first to the second, both included."""
-
-EVERYTHING: Interval = (-np.inf, np.inf)
-NOTHING: Interval = (np.inf, -np.inf)
-
 
 class TomlTable(BaseModel):
     """A table of a rule file: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
-
-
-class Phase(IntEnum):
-    """Where an alarm stands."""
-
-    NORMAL = 0
-    PENDING = 1  # violated, waiting for `for`
-    RESTART = 2  # pending, but we could not listen: `for` starts again at the next reading
-    ACTIVE = 3
-    CLEARING = 4  # active and clear, waiting for `keep`
-
-
-class Judgement(IntEnum):
-    """What a reading says: beyond the limit, back behind the clear limit, or neither."""
-
-    VIOLATES = 0
-    BETWEEN = 1
-    CLEAR = 2
-
-
-class Criterion(ABC):
-    """What a rule decides by, for one kind of device. Equal ones may carry each other's state on."""
-
-    __slots__ = ()
-
-    silence: int = 0
-    """ns without a reading that violate; 0: readings decide by their values."""
-
-    @abstractmethod
-    def judge(self, value: float) -> Judgement:
-        """What a reading says."""
-
-    @abstractmethod
-    def quiet(self, phase: Phase, armed: bool, present: float | None) -> Interval:
-        """The values that change nothing in one alarm of that phase, never RESTART.
-
-        `armed`: something was heard of it. `present`: its series' newest value, None if there is none.
-        """
-
-    @abstractmethod
-    def narrow(self, present: F64, low: F64, high: F64) -> None:
-        """Narrow the intervals `low`..`high` of many series to the values that change nothing in new alarms.
-
-        The three columns are of equal length; `present` holds the newest values, NaN where there is none.
-        """
-
-    @abstractmethod
-    def limit_text(self, boolean: bool, lang: str) -> str:
-        """How the limit reads in a summary, in `id` or `en`. `boolean`: the metric is true or false."""
 
 
 Keys = TypeVar("Keys", bound=TomlTable)
@@ -111,14 +53,16 @@ class RuleKind(Generic[Keys]):
     needs_metric: bool = True
 
 
-def out_of_range(key: str, limit: float, metric: Metric) -> Iterator[Complaint]:
-    """The complaint about a limit that no reading of the metric can reach."""
+def value_complaints(key: str, limit: float, metric: Metric, is_boolean: bool = False) -> Iterator[Complaint]:
+    """What is wrong with a limit on a metric. `is_boolean`: it may be compared with true and false."""
     low, high = metric.low, metric.high
-    if (low is not None and limit < low) or (high is not None and limit > high):
+    if metric.boolean and not is_boolean:
+        yield ("when", key), f"{metric.name} is true or false", "use equals = true or equals = false"
+    elif (low is not None and limit < low) or (high is not None and limit > high):
         span = f"{'-∞' if low is None else f'{low:g}'}…{'∞' if high is None else f'{high:g}'} {metric.unit}"
         yield ("when", key), f"{key} = {limit:g} is beyond what {metric.name} can say", span.strip()
 
 
-def wants_equals(key: str, metric: Metric) -> Complaint:
-    """The complaint about a metric that is true or false and is compared as a number."""
-    return ("when", key), f"{metric.name} is true or false", "use equals = true or equals = false"
+def no_complaints(keys: TomlTable, metric: Metric | None) -> Iterator[Complaint]:
+    """Of a kind with which nothing can be wrong that its keys' types do not say."""
+    yield from ()

@@ -13,19 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from collector.alarms.kinds.kind import (
-    NOTHING,
-    Complaint,
-    Criterion,
-    Interval,
-    Judgement,
-    Number,
-    Phase,
-    RuleKind,
-    TomlTable,
-    out_of_range,
-    wants_equals,
-)
+from collector.alarms.kinds.criterion import NOTHING, Criterion, Interval, Judgement, Phase
+from collector.alarms.kinds.kind import Complaint, Number, RuleKind, TomlTable, value_complaints
 from collector.alarms.wording import figure
 from collector.core.readings import F64
 from devices.model import Kind, Metric
@@ -105,10 +94,8 @@ def _complaints(
     if clear is not None and clear * side > limit * side:
         wrong = f"{clear_key} = {clear:g} is on the wrong side of {name} = {limit:g}"
         yield ("when", clear_key), wrong, f"it must be {'at most' if side > 0 else 'at least'} {limit:g}"
-    if metric is not None and metric.boolean:
-        yield wants_equals(name, metric)
-    elif metric is not None:
-        yield from out_of_range(name, limit, metric)
+    if metric is not None:
+        yield from value_complaints(name, limit, metric)
 
 
 def _kind(name: str, keys: type[TomlTable], clear_key: str, side: Side) -> RuleKind[TomlTable]:

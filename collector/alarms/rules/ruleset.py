@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from collector.alarms.kinds.kind import Criterion
+from collector.alarms.kinds.criterion import Criterion
 from collector.alarms.model import Alert, Severity
 from collector.alarms.rules.tables import DeviceSelect, OverrideTable, RuleTable
-from collector.alarms.wording import render
+from collector.alarms.wording import figure
 from collector.core.readings import DEVICE
 from devices.catalogue import KINDS
 from devices.model import Device, Kind, Metric
@@ -149,8 +149,15 @@ def summary(rule: Rule | None, alert: Alert, site: str, lang: str) -> str:
     if rule is None:
         return " · ".join(part for part in (alert.rule, site, alert.device, alert.metric) if part)
     text = rule.summary.get(lang) or rule.summary["en"]
-    limit = rule.criterion.limit_text(rule.boolean, lang)
-    return render(text, alert, site, limit, rule.unit, rule.boolean, lang)
+    return text.format(
+        value="–" if alert.value is None else figure(alert.value, rule.boolean, lang),
+        limit=rule.criterion.limit_text(rule.boolean, lang),
+        unit=rule.unit,
+        site=site,
+        device=alert.device,
+        metric=alert.metric,
+        rule=alert.rule,
+    )
 
 
 def _effective(table: RuleTable, kind: Kind) -> Rule:

@@ -31,14 +31,7 @@ class Select(DeviceSelect):
     metric: str | None = None
 
 
-class Timing(TomlTable):
-    """How long a condition must hold before an alert is raised, and be over before it is cleared."""
-
-    for_: Duration | None = Field(None, alias="for", json_schema_extra=dict(DURATION_SCHEMA))
-    keep: Duration | None = Field(None, json_schema_extra=dict(DURATION_SCHEMA))
-
-
-class When(Timing, *(kind.keys for kind in reversed(RULE_KINDS.values()))):  # type: ignore[misc]
+class When(*(kind.keys for kind in reversed(RULE_KINDS.values())), TomlTable):  # type: ignore[misc]
     """The condition: the keys of exactly one kind of rule; durations such as "90s", "10m", "1d"."""
 
     model_config = ConfigDict(
@@ -47,6 +40,9 @@ class When(Timing, *(kind.keys for kind in reversed(RULE_KINDS.values()))):  # t
             'durations such as "90s", "10m", "1d".'
         }
     )
+
+    for_: Duration | None = Field(None, alias="for", json_schema_extra=dict(DURATION_SCHEMA))
+    keep: Duration | None = Field(None, json_schema_extra=dict(DURATION_SCHEMA))
 
     @property
     def kinds(self) -> list[RuleKind[Any]]:
