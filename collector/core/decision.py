@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-NOTHING: Mapping[str, Any] = {}
+NO_EVIDENCE: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Decision:
     at: int
     offset: int
     reason: str = field(default="", kw_only=True)
-    evidence: Mapping[str, Any] = field(default_factory=lambda: NOTHING, kw_only=True)
+    evidence: Mapping[str, Any] = field(default_factory=lambda: NO_EVIDENCE, kw_only=True)
     by: str = field(default="", kw_only=True)  # who, for what people did
     comment: str = field(default="", kw_only=True)
     action: str = field(default="", kw_only=True)  # the Action's id, for whoever awaits it

@@ -13,8 +13,7 @@ from dataclasses import replace
 
 from collector.alarms.engine import Engine
 from collector.alarms.model import Alert
-from collector.alarms.ruleset import RuleSet
-from collector.core.bundle import joined, parted
+from collector.alarms.rules import RuleSet
 from collector.core.decision import CommandAnswer, Decision, DeviceEvent, Gap
 from collector.core.readings import SeriesKey, SeriesTable
 from collector.core.records import Action, Batch, RecordKind
@@ -24,7 +23,7 @@ from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
 from collector.ingest.decoded import Stretch
 from devices.catalogue import CLOCK_WRONG, COLLECTOR
-from devices.model import CommandAck, Event
+from devices.model import CommandAck, Event, Presence
 from devices.problems import Problems
 from devices.region import Region
 
@@ -57,8 +56,6 @@ class Course:
         self._gap: Gap | None = None
         self._reports = _Quota()
         self._out: list[Decision] = []
-        self.presence: dict[str, bool] = {}
-        self._offline: set[SeriesKey] = set()
         self.unknown: Counter[int] = Counter()  # records passed over, by their kind's number
         self.stamp = 0
         self.messages = 0  # taken in by this object
@@ -72,6 +69,11 @@ class Course:
     def region(self) -> Region:
         """The version that holds, as far as the journal was taken in."""
         return self._region
+
+    @property
+    def presence(self) -> Mapping[str, Presence]:
+        """By device id, of those whose presence is known. From any thread."""
+        return self._engine.presence()
 
     @property
     def wrong_clocks(self) -> int:
@@ -91,19 +93,13 @@ class Course:
     def save(self) -> Part:
         """All of it after the batches taken, as a copy. Holds names, no series numbers."""
         size, series = roster(self._table)
-        said = {True: "online", False: "offline"}
-        columns = {
-            name: joined((device,) for device, online in self.presence.items() if online is known)
-            for known, name in said.items()
-        }
         head = {
             "region": self._region.hash,
-            "offline": sorted(list(key) for key in self._offline),
             "gap": self._gap and [self._gap.since, self._gap.at, self._gap.offset, self._gap.reason],
             "reports": self._reports.save(),
         }
         parts = {"series": series, "dating": self._dating.save(size), "engine": self._engine.save()}
-        return together({**parts, "course": Part(head, columns)})
+        return together({**parts, "course": Part(head, {})})
 
     @classmethod
     def load(
@@ -117,9 +113,6 @@ class Course:
         here = numbers(table, parts["series"])
         self._dating = Dating.load(table, parts["dating"], here)
         self._engine = Engine.load(table, *version, parts["engine"])
-        said = {key: [device for (device,) in parted(own.columns[key])] for key in ("online", "offline")}
-        self.presence = dict.fromkeys(said["online"], True) | dict.fromkeys(said["offline"], False)
-        self._offline = {SeriesKey(*key) for key in own.head["offline"]}
         if own.head["gap"]:
             since, at, offset, why = own.head["gap"]
             self._gap = Gap("gap", at, offset, since, reason=why)
@@ -129,7 +122,7 @@ class Course:
     def _play(self, stretch: Stretch) -> None:
         batch, found = stretch.batch, stretch.found
         dated = self._dating.date(batch, found)
-        for scene in scenes(batch, found, dated, self._table, self._offline):
+        for scene in scenes(batch, found, dated, self._table):
             if scene.listening:
                 self._end_gap(scene.offset)
             self._act(scene)
@@ -201,10 +194,8 @@ class Course:
             if sign.says is not None and self._knows(key):
                 self._report(key, sign.says, sign)
             return
-        self.presence[key.device] = sign.online
-        (self._offline.discard if sign.online else self._offline.add)(key)
-        if not sign.retained:
-            self._engine.presence(key.site, key.device, sign.online, sign.stamp, sign.offset)
+        where = key.site, key.device, sign.online, sign.stamp, sign.offset
+        self._engine.state(*where, retained=sign.retained)
 
     def _knows(self, key: SeriesKey) -> bool:
         device = self._region.devices.get(key.device)

@@ -83,11 +83,9 @@ _KINDS = frozenset(map(int, RecordKind))
 Scene = Rows | Control | Sign | DeviceClock | Unknown
 
 
-def scenes(
-    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
-) -> Iterator[Scene]:
-    """What the batch says, in the journal's order. `offline`: devices that a message would bring back."""
-    between = sorted(_between(batch, found, dated, table, offline), key=lambda scene: scene.offset)
+def scenes(batch: Batch, found: Decoded, dated: Dated, table: SeriesTable) -> Iterator[Scene]:
+    """What the batch says, in the journal's order."""
+    between = sorted(_between(batch, found, dated, table), key=lambda scene: scene.offset)
     offsets = batch.offsets[found.record[dated.message]]
     if not between:
         if len(offsets):
@@ -105,7 +103,7 @@ def scenes(
 
 
 def _between(
-    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
+    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable
 ) -> Iterator[Control | Sign | DeviceClock | Unknown]:
     for record, kind in enumerate(batch.kinds):
         if kind == _MESSAGE:
@@ -131,24 +129,6 @@ def _between(
     for message, wrong in dated.clock:
         key, stamp, offset = place(message)
         yield DeviceClock(key, wrong, stamp, offset)
-    if offline or found.states:
-        for message in _returned(found, dated, table, offline):
-            key, stamp, offset = place(message)
-            yield Sign(key, True, False, stamp, offset)
-
-
-def _returned(found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]) -> Iterator[int]:
-    """Messages after an `offline`, from before the batch or within it, that mean online."""
-    gone = {number for key in offline if (number := table.find(key)) is not None}
-    states = dict(found.states)
-    watched = gone | {int(found.device[message]) for message, online in found.states if not online}
-    for message in np.flatnonzero(np.isin(found.device, list(watched))).tolist():
-        device = int(found.device[message])
-        if message in states:
-            (gone.discard if states[message] else gone.add)(device)
-        elif device in gone and not found.retained[message] and not dated.copy[message]:
-            gone.discard(device)
-            yield message
 
 
 def one_row(table: SeriesTable, key: SeriesKey, value: float, stamp: int, offset: int) -> Rows:

@@ -125,14 +125,7 @@ class RunningCollector:
 
     def presence(self) -> Mapping[str, Presence]:
         """By device id, of those who said so; behind a publisher that is gone a device is unknown."""
-        said = dict(self._parts.alarming.course.presence)  # alarming's thread may be adding to it
-        found: dict[str, Presence] = {
-            device: "online" if online else "offline" for device, online in said.items()
-        }
-        for device in self.region().devices.values():
-            if device.via and said.get(device.via) is False:
-                found[device.id] = "unknown"
-        return found
+        return self._parts.alarming.course.presence
 
     def storage(self) -> Holding:
         """How full the disk is, as it was looked at last."""

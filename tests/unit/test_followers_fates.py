@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sqlite3
 import threading
@@ -20,7 +19,6 @@ from collector.core.config import Journal as Caps
 from collector.core.decision import Decision
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, RecordKind
-from collector.course.script import Sign, scenes
 from collector.followers.alarming import Alarming
 from collector.followers.fates import judge
 from collector.followers.versions import Versions
@@ -153,42 +151,6 @@ def test_a_refused_message_with_a_nul_in_its_topic_can_be_stored(region: Region,
     store.close()
     assert kept.head == b"\0\xff"
     assert "b" in kept.topic
-
-
-STORY = st.lists(st.sampled_from(["tele", "copy", "offline", "online", "event", "bad"]), max_size=8)
-
-
-@settings(deadline=None)
-@given(story=STORY, cuts=st.sets(st.integers(1, 7)))
-def test_who_is_back_is_told_alike_however_the_journal_is_cut(
-    region: Region, story: list[str], cuts: set[int]
-) -> None:
-    bodies = {
-        "copy": (AT + "tele", b'{"seq":1,"values":{"latency_ms":5}}'),
-        "offline": (AT + "state", b"offline"),
-        "online": (AT + "state", b"online"),
-        "bad": (AT + "tele", b"x"),
-    }
-    messages = []
-    for n, what in enumerate(story):
-        event = AT + "event", b'{"event":"dying_gasp","ts":%d}' % n
-        messages.append(bodies.get(what) or (event if what == "event" else tele(n, n)))
-
-    def told(edges: list[int]) -> list[tuple[int, bool]]:
-        table, offline, out = SeriesTable(), set[SeriesKey](), []
-        decoder, dating = Decoder(table, {}.__getitem__), Dating(table)
-        for a, b in itertools.pairwise(edges):
-            one = batch(a, messages[a:b], b)
-            found = decoder.decode(one, region)
-            for scene in scenes(one, found, dating.date(one, found), table, offline):
-                if isinstance(scene, Sign) and scene.online is not None:
-                    (offline.discard if scene.online else offline.add)(scene.device)
-                    out.append((scene.offset, scene.online))
-        return out
-
-    whole = told([0, len(messages)])
-    assert told([0, *sorted(cut for cut in cuts if cut < len(messages)), len(messages)]) == whole
-    assert told([*range(len(messages) + 1)]) == whole
 
 
 class RefusesOnce:
