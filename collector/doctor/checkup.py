@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collector.core.config import Config, Mqtt, StoreConfig, load
-from collector.doctor import machine, mosquitto
+from collector.doctor import machine, mosquitto, mosquitto_conf
 from collector.doctor.findings import Finding
 from collector.doctor.probe import Wanted, probe
 from collector.doctor.wire import Account
@@ -131,7 +131,7 @@ def _store(config: StoreConfig) -> list[Finding]:
 
 
 def _conf(file: Path, mqtt: Mqtt) -> list[Finding]:
-    return _told("mosquitto.conf", lambda: mosquitto.judge(mosquitto.read(file), mqtt.session_expiry))
+    return _told("mosquitto.conf", lambda: mosquitto.judge(mosquitto_conf.read(file), mqtt.session_expiry))
 
 
 def _broker(mqtt: Mqtt, order: Order) -> list[Finding]:
