@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import mqtt5
 import pytest
+from typer.testing import CliRunner
 
 from collector.broker import Mosquitto, free_port
+from collector.cli.main import app
 from collector.doctor.wire import Account, connect
 from tests.acceptance.faults.checks import alerts, wait_for
 from tests.bench.rig import Rig
@@ -87,6 +90,26 @@ def test_two_collectors_under_one_client_id_both_say_so(
         wait_for("the alert", lambda: alerts(rig, TAKEN), 60)  # noqa: B023
         assert alerts(rig, TAKEN)[0]["severity"] == "critical"
         assert "two collectors?" in (rig.folder / "collector.log").read_text()
+
+
+def test_the_doctor_throws_out_no_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the account is the client id, to enter as the collector is to take its session."""
+    broker = Mosquitto(tmp_path / "mosquitto", free_port(), use_username_as_clientid="true")
+    broker.start()
+    monkeypatch.setenv("NAGARI_MQTT__USERNAME", "nagari-collector")
+    rig = Rig(tmp_path / "one", sites=2, broker=broker, rules={})
+    try:
+        rig.start()
+        command = ["doctor", "--json", "--config", str(rig.config), "--mosquitto-conf", str(broker.conf)]
+        said = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).output)
+        found = {finding["check"]: finding for finding in said["findings"]}
+        assert "not tried: the collector runs under this account" in found["broker"]["what"]
+        assert "is connected from 127.0.0.1" in found["collector's session"]["what"]
+        log = (broker.folder / "mosquitto.log").read_text()
+        assert log.count("as nagari-collector") == 1
+    finally:
+        rig.end()
+        broker.stop()
 
 
 async def _wipe(port: int) -> None:

@@ -19,8 +19,8 @@ from collector.broker import SHIPPED, find_mosquitto, free_port
 from collector.broker.child import spawn, stop
 from collector.doctor.mosquitto import judge
 from collector.doctor.mosquitto_conf import read
-from collector.doctor.probe import Wanted, probe
-from collector.doctor.wire import Account, Connection, connect
+from collector.doctor.probe import BrokerDemands, probe
+from collector.doctor.wire import Account, ProbeConnection, connect
 from tests.servers import NO_NAMESPACE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +191,7 @@ def _await_port(port: int) -> None:
     asyncio.run(reached())
 
 
-async def _enter(broker: Broker, name: str | None, password: str | None = PASSWORD) -> Connection:
+async def _enter(broker: Broker, name: str | None, password: str | None = PASSWORD) -> ProbeConnection:
     secret = password.encode() if password is not None else None
     hello = mqtt5.ConnectPacket(
         f"chosen-{name}".replace("/", "-"), username=name, password=secret, clean_start=True, keep_alive=60
@@ -199,18 +199,18 @@ async def _enter(broker: Broker, name: str | None, password: str | None = PASSWO
     return await connect(Account("127.0.0.1", broker.port), hello)
 
 
-async def _publish(connection: Connection, topic: str, payload: bytes = b"{}") -> mqtt5.PubAckReasonCode:
+async def _publish(connection: ProbeConnection, topic: str, payload: bytes = b"{}") -> mqtt5.PubAckReasonCode:
     connection.send(mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=1))
     answer = next(packet for packet in await connection.receive() if isinstance(packet, mqtt5.PubAckPacket))
     return answer.reason_code
 
 
-async def _hear(connection: Connection, *filters: str) -> None:
+async def _hear(connection: ProbeConnection, *filters: str) -> None:
     connection.send(mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(each) for each in filters]))
     await connection.receive()
 
 
-async def _heard(connection: Connection, patience: float = 0.5) -> list[str]:
+async def _heard(connection: ProbeConnection, patience: float = 0.5) -> list[str]:
     topics: list[str] = []
     while True:
         try:
@@ -240,7 +240,7 @@ def test_the_file_says_what_demo_and_tests_run_on() -> None:
 def test_the_doctor_finds_nothing_wrong_with_it(broker: Broker) -> None:
     assert [finding for finding in judge(read(broker.conf), 7 * 86400) if finding.status != "ok"] == []
     account = Account("127.0.0.1", broker.port, "nagari-doctor", PASSWORD)
-    found = asyncio.run(probe(account, Wanted(7 * 86400, 2000)))
+    found = asyncio.run(probe(account, BrokerDemands(7 * 86400, 2000)))
     assert [finding for finding in found if finding.status != "ok"] == []
 
 
@@ -309,7 +309,7 @@ async def test_the_collector_forges_no_readings(broker: Broker) -> None:
     await collector.close()
 
 
-async def _enter_as_collector(broker: Broker, name: str, listener: str, *, clean: bool) -> Connection:
+async def _enter_as_collector(broker: Broker, name: str, listener: str, *, clean: bool) -> ProbeConnection:
     """An account that connects under the collector's client id, for a session that lasts."""
     hello = mqtt5.ConnectPacket(
         COLLECTOR,
