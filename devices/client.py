@@ -29,7 +29,7 @@ from devices.model import Address, Command, CommandAck, Device, Event, Suffix
 from devices.outbox import Outbox, Outgoing
 from devices.payload import PayloadError, native
 from devices.secretfile import read_secret
-from devices.wire import IN_FLIGHT, Answer, Broker, ClientOptions, Wire, broker
+from devices.wire import IN_FLIGHT, Broker, ClientOptions, PubAckAnswer, Wire, broker
 
 __all__ = ["ClientOptions", "DeviceClient", "Handler", "Stats", "delay"]
 
@@ -285,7 +285,7 @@ class DeviceClient:
             elif time.monotonic() - self._heard > patience:
                 raise aiomqtt.MqttError("the broker acknowledges nothing")
 
-    def _acknowledged(self, packet: int, answer: Answer) -> None:
+    def _acknowledged(self, packet: int, answer: PubAckAnswer) -> None:
         self._heard = time.monotonic()
         if packet == self._goodbye:
             self._gone.set()

@@ -26,9 +26,9 @@ IN_FLIGHT: Final = 32
 _QUEUED_COMMANDS: Final = 100
 _SESSION_S: Final = 3600  # how long the broker keeps commands for us while we are away
 
-Answer = Literal["taken", "refused", "unheard"]
+PubAckAnswer = Literal["taken", "refused", "unheard"]
 """What a PUBACK says. `unheard`: nobody has subscribed, so the broker keeps the message for nobody."""
-OnAck = Callable[[int, Answer], None]
+OnAck = Callable[[int, PubAckAnswer], None]
 """Hears of a PUBACK: the packet's id, and the broker's answer."""
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
 

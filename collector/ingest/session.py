@@ -40,7 +40,7 @@ TROUBLE = (OSError, TimeoutError, Problems)
 """What may keep us from the broker for a while; a secret that cannot be read is among it."""
 
 
-class RefusedError(ConnectionError):
+class BrokerRefusedError(ConnectionError):
     """The broker answered, and said no."""
 
 
@@ -144,7 +144,7 @@ class Session:
         connection.send(packet.write())
         answer = await reply
         if isinstance(answer, mqtt5.PubAckPacket) and answer.reason_code not in _TAKEN:
-            raise RefusedError(f"the broker refused {topic}: {answer.reason_code.name}")
+            raise BrokerRefusedError(f"the broker refused {topic}: {answer.reason_code.name}")
 
     async def _open(self) -> Connection:
         config, loop = self._config, asyncio.get_running_loop()
@@ -170,7 +170,7 @@ class Session:
             self._connection = connection
             connack = await connection.connack
             if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-                raise RefusedError(
+                raise BrokerRefusedError(
                     f"the broker refused us: {connack.reason_code.name} {connack.reason_str or ''}".strip()
                 )
             self._renewed |= self._mark.known and not connack.session_present
@@ -210,10 +210,12 @@ class Session:
         answer = await reply
         codes = answer.reason_codes if isinstance(answer, mqtt5.SubAckPacket) else []
         if len(codes) != len(self._filters):
-            raise RefusedError("the broker's answer to SUBSCRIBE does not fit; is it an MQTT 5 broker?")
+            raise BrokerRefusedError("the broker's answer to SUBSCRIBE does not fit; is it an MQTT 5 broker?")
         for each, code in zip(self._filters, codes, strict=True):
             if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
-                raise RefusedError(f"the broker did not grant {each} at QoS 1: {code.name}; mend its ACL")
+                raise BrokerRefusedError(
+                    f"the broker did not grant {each} at QoS 1: {code.name}; mend its ACL"
+                )
 
     async def _attend(self, connection: Connection) -> None:
         """Ask for signs of life; returns when the connection is lost."""

@@ -21,7 +21,7 @@ from collector.ingest.connection import HEAD, MAX_PAYLOAD, MAX_TOPIC, Connection
 from collector.ingest.pack import Pack
 from collector.ingest.recorder import Control, Recorder
 from collector.ingest.rivals import FORGET, PAUSE_FIRST, PAUSE_MOST, SUSPECT, Rivals
-from collector.ingest.session import RETRY_MOST, RefusedError, Session, backoff
+from collector.ingest.session import RETRY_MOST, BrokerRefusedError, Session, backoff
 from devices.problems import Problems
 
 ONCE = mqtt5.QoS.AT_LEAST_ONCE
@@ -352,7 +352,7 @@ async def test_a_publish_returns_on_its_acknowledgement_and_carries_its_expiry(s
 async def test_a_publish_that_is_refused_or_cut_off_raises(start: Start) -> None:
     desk = await start()
     desk.broker.puback = mqtt5.PubAckReasonCode.NOT_AUTHORIZED
-    with pytest.raises(RefusedError, match="NOT_AUTHORIZED"):
+    with pytest.raises(BrokerRefusedError, match="NOT_AUTHORIZED"):
         await desk.session.publish("x/y", b"cmd", 5)
     desk.broker.puback = None
     waiting = asyncio.create_task(desk.session.publish("x/y", b"cmd", 5))
