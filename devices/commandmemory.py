@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
 from devices.model import CommandAck
 from devices.problems import Problems
+from devices.secretfile import write_private
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +67,7 @@ class CommandMemory:
             command_id: [expires, ack.status, ack.detail[:_DETAIL], ack.ts]
             for command_id, (expires, ack) in self._answers.items()
         }
-        fresh = self._file.with_name(f"{self._file.name}.new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            json.dump({"floor": self.floor, "answers": answers}, out)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(self._file)
+        write_private(self._file, json.dumps({"floor": self.floor, "answers": answers}))
 
     def _open(self, file: Path) -> None:
         try:

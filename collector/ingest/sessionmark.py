@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
+
+from devices.secretfile import write_private
 
 log = logging.getLogger(__name__)
 
@@ -16,22 +17,18 @@ class SessionMark:
         self._file = file
         self._session = session
         try:
-            self.known = file.read_text("utf-8") == session
+            self._written = file.read_text("utf-8") == session
         except (OSError, ValueError):
-            self.known = False
+            self._written = False
+        self.known = self._written
 
     def set(self) -> None:
-        """The session exists. A disk that takes nothing is no reason to stop: it is tried again."""
-        if self.known:
+        """The session exists. A disk that takes nothing is no reason to stop: the next call tries again."""
+        self.known = True
+        if self._written:
             return
-        fresh = self._file.with_suffix(".new")
         try:
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-                out.write(self._session)
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(self._file)
+            write_private(self._file, self._session)
+            self._written = True
         except OSError as error:
             log.warning("%s cannot be written (%s)", self._file, error)
-        else:
-            self.known = True
