@@ -179,6 +179,7 @@ class App:
             self.recorder,
             self._now,
             unacked_bytes=unacked,
+            mark=self.config.data.dir / "mqtt-session",
         )
         self.collector = RunningCollector(self)
         self.watch = SelfWatch(self, self.collector)
