@@ -12,7 +12,7 @@ from collector.alarms.model import Alert, Transition
 from collector.state.decisions import alert_of, plain
 
 Shown = Literal["active", "open", "all"]
-OPEN = "(condition = 'active' or (condition = 'cleared' and acked = 0))"
+OPEN = "(condition = 'active' or (acked = 0 and count > 0))"
 """As in the index alerts_open, to the letter: so that SQLite uses it."""
 QUIET = frozenset({"pending", "withdrawn", "refused"})
 """Changes that nobody is told of: nothing was raised, or nothing came of them."""

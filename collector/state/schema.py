@@ -139,6 +139,9 @@ create table decisions (
 insert into decisions
     select seq, 'alert', kind, at, "offset", alert, after, '', '{}', by, comment, action from transitions;
 drop table transitions;
+drop index alerts_open;
+create index alerts_open on alerts (at desc, id desc)
+    where (condition = 'active' or (acked = 0 and count > 0));
 create index decisions_by_subject on decisions (kind, subject, seq);
 create index decisions_by_action on decisions (action) where action <> '';
 """

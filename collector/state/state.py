@@ -70,8 +70,8 @@ class State:
     ) -> list[AlertRow]:
         """Alerts, newest first; `after` is the last one's `key` (ValueError if it is none).
 
-        active: those whose condition is active; open: also those cleared but not acknowledged; all: pending
-        and past ones too.
+        active: those whose condition is active; open: also those raised before and not acknowledged yet,
+        whether cleared or pending again; all: pending and past ones too.
         """
         return alerts.page(self._db.read(), state, site, severity, limit, after)
 

@@ -10,6 +10,7 @@ import pytest
 
 from collector.alarms.model import Alert, Transition
 from collector.state import State
+from collector.state.alerts import OPEN
 
 S = 10**9
 T0 = 1_764_000_000 * S
@@ -220,6 +221,19 @@ def test_alerts_are_listed_newest_first_by_page_and_filter(state: State) -> None
     assert len(state.alerts("active", site="s0", severity="critical")) == 3  # a6, a12, a18
     with pytest.raises(ValueError):
         state.alerts("all", after="nonsense")
+
+
+def test_an_alert_that_nobody_acknowledged_stays_open_while_it_is_pending_again(state: State) -> None:
+    first = alert("a0", condition="active", count=1)
+    again = first.but(condition="pending")
+    new = alert("b0", condition="pending", count=0)
+    state.commit(10, [Transition("pending", T0, 1, again), Transition("pending", T0, 2, new)], summary)
+    assert [row.alert.id for row in state.alerts("open")] == ["a0"]
+    assert state.alerts("active") == []
+    plan = state._db.read().execute(
+        f"explain query plan select * from alerts where {OPEN} order by at desc, id desc limit 9"
+    )
+    assert "alerts_open" in plan.fetchone()["detail"]
 
 
 def test_transitions_cannot_be_more_than_the_disk_lets(state: State, tmp_path: Path) -> None:
