@@ -19,11 +19,13 @@ MAX_PAYLOAD = 256 * 1024
 HEAD = 4096
 MAX_TOPIC = 1024
 """A topic that had to be made readable is cut to so many characters: it will be refused anyhow."""
-PACE = 0.004
-"""While bytes come thick, reading rests so long (s) in between: one read, one fsync, one batch for many."""
-FLOOD = 20_000
-"""At so many messages a second it rests for `FLOOD_PACE`: throughput is what matters then."""
-FLOOD_PACE = 0.015
+TOGETHER = 20
+"""While bytes come thick, reading rests in between until about so many messages are there: one read, one
+fsync, one batch for many. A message that comes alone waits for nothing."""
+SHORTEST, LONGEST = 0.004, 0.025
+"""The rest (s) when much comes, and when little does."""
+FLOOD, FLOOD_REST = 20_000, 0.015
+"""At so many messages a second it rests for so long (s): throughput is what matters then."""
 _RETAIN, _DUP, _QOS0, _CUT = (int(flag) for flag in (Flag.RETAIN, Flag.DUP, Flag.QOS0, Flag.CUT))
 MESSAGE = int(RecordKind.MESSAGE)
 _PUBLISH = 3
@@ -113,11 +115,11 @@ class Connection(asyncio.Protocol):
 
     def _take_breath(self, passed: float, messages: int) -> None:
         """Rest, if reads come thick: the last one `passed` seconds ago, this one with so many messages."""
-        pace = FLOOD_PACE if messages > FLOOD * passed else PACE
-        if passed < pace + PACE and self.paused_at is None and self.transport and not self._resting:
+        rest = _rest(passed, messages)
+        if passed < rest + SHORTEST and self.paused_at is None and self.transport and not self._resting:
             self._resting = True
             self.transport.pause_reading()
-            self._loop.call_later(pace, self._rested)
+            self._loop.call_later(rest, self._rested)
 
     def _rested(self) -> None:
         self._resting = False
@@ -220,6 +222,13 @@ class Connection(asyncio.Protocol):
                 reply = self._replies[self._next_id] = self._loop.create_future()
                 return self._next_id, reply
         raise ConnectionError("65,535 requests are unanswered")
+
+
+def _rest(passed: float, messages: int) -> float:
+    """How long to rest (s) after so many messages, `passed` seconds after the last bytes."""
+    if messages > FLOOD * passed:
+        return FLOOD_REST
+    return min(max(TOGETHER * passed / max(messages, 1), SHORTEST), LONGEST)
 
 
 def _salvage(view: memoryview, error: BaseException) -> tuple[mqtt5.PublishPacket, int] | None:

@@ -14,7 +14,7 @@ import mqtt5
 import numpy as np
 import uvloop
 
-from collector.ingest.connection import FLOOD_PACE
+from collector.ingest.connection import FLOOD_REST
 
 PUBACK = np.array([0x40, 0x02, 0, 0], np.uint8)
 
@@ -71,4 +71,4 @@ async def main(port: int, wanted: int, pace: float) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), FLOOD_PACE if "paced" in sys.argv else 0.0))
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2]), FLOOD_REST if "paced" in sys.argv else 0.0))
