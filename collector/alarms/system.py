@@ -64,7 +64,7 @@ class AlarmSystem:
 
     def restart(self) -> None:
         """Set all timers anew from the alarms, and what each device's next sign of life would change."""
-        self.timers.clear()
+        self.timers.clear({ABSENCE, DELAY, SHELF})
         self.life.restart()
         for alarm in self.register.alarms():
             alarm.silent = 0
