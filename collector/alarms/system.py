@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from collector.alarms.actions import unshelve
 from collector.alarms.alarm import Alarm, expire, interrupt
@@ -34,9 +35,13 @@ class AlarmSystem:
         self.life = Life(self.timers, self.register)
         self.series = SeriesLimits(table, self.timers, self.register, self.life)
         self.timers.lookouts.append(self.life)
-        self._own(ABSENCE, self.life.still, self._silent)
-        self._own(DELAY, lambda alarm, at: at if alarm.due == at else None, self._expired)
-        self._own(SHELF, lambda alarm, at: at if alarm.shelved_until == at else None, self._unshelved)
+        owners = {
+            ABSENCE: (self.life.still, self._silent),
+            DELAY: (lambda alarm, at: at if alarm.due == at else None, self._expired),
+            SHELF: (lambda alarm, at: at if alarm.shelved_until == at else None, self._unshelved),
+        }
+        for owner, (still, fire) in owners.items():
+            self.timers.owners[owner] = Owner(partial(self._ask, still), partial(self._call, fire))
 
     @property
     def installed(self) -> bool:
@@ -65,7 +70,7 @@ class AlarmSystem:
 
     def restart(self) -> None:
         """Set all timers anew from the alarms, and what each device's next sign of life would change."""
-        self.timers.clear()
+        self.timers.clear({ABSENCE, DELAY, SHELF})
         self.life.restart()
         for alarm in self.register.alarms():
             alarm.silent = 0
@@ -113,24 +118,14 @@ class AlarmSystem:
             return self.register.of_device, alarm.unit
         return self.register.of_series, alarm.series
 
-    def _own(
-        self,
-        owner: str,
-        still: Callable[[Alarm, int], int | None],
-        fire: Callable[[Alarm, int, int], None],
-    ) -> None:
-        """Own timers whose keys are names of alarms; they are void when the alarm is as a new one."""
+    def _ask(self, still: Callable[[Alarm, int], int | None], key: Key, deadline: int) -> int | None:
+        alarm = self._find(key)
+        return None if alarm is None else still(alarm, deadline)
 
-        def ask(key: Key, deadline: int) -> int | None:
-            alarm = self._find(key)
-            return None if alarm is None else still(alarm, deadline)
-
-        def pass_on(key: Key, deadline: int, offset: int) -> None:
-            alarm = self._find(key)
-            if alarm is not None:
-                fire(alarm, deadline, offset)
-
-        self.timers.owners[owner] = Owner(ask, pass_on)
+    def _call(self, fire: Callable[[Alarm, int, int], None], key: Key, deadline: int, offset: int) -> None:
+        alarm = self._find(key)
+        if alarm is not None:
+            fire(alarm, deadline, offset)
 
     def _find(self, name: Key) -> Alarm | None:
         """The alarm of that name, if it is in the register."""

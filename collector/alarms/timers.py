@@ -6,7 +6,7 @@ A timer is not taken back or put off when its reason changes: its owner is asked
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple, Protocol
 
 NEVER = 2**63 - 1
@@ -59,9 +59,10 @@ class TimerQueue:
         heapq.heappush(self._heap, Due(deadline, rank, key, owner))
         self.earliest = min(self.earliest, deadline)
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._heap = []
+    def clear(self, owners: Container[str]) -> None:
+        """Forget all timers of these owners."""
+        self._heap = [due for due in self._heap if due.owner not in owners]
+        heapq.heapify(self._heap)
 
     def soonest(self, until: int) -> int | None:
         """The soonest deadline up to `until`, as is known now."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from collector.alarms import life
 from collector.alarms.engine import Engine
 from collector.alarms.kinds.equals import Equals
-from collector.alarms.kinds.limit import Limit
+from collector.alarms.kinds.limit import Threshold
 from collector.alarms.model import Alert, Transition
 from collector.alarms.rules import Rule, RuleSet, parse_rules
 from collector.core.bundle import pack, unpack
@@ -215,9 +215,9 @@ class Model:
 
     def judge(self, spot: Spot, value: float, now: int, offset: int) -> None:
         match spot.rule.criterion:
-            case Limit(limit, clear, 1):
+            case Threshold(limit, clear, 1):
                 says = value > limit, value < clear
-            case Limit(limit, clear, -1):
+            case Threshold(limit, clear, -1):
                 says = value < limit, value > clear
             case Equals(limit):
                 says = value == limit, value != limit

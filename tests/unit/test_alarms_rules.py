@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collector.alarms.kinds.absent import Absent
-from collector.alarms.kinds.limit import Limit
+from collector.alarms.kinds.limit import Threshold
 from collector.alarms.model import Alert
 from collector.alarms.rules import Rule, RuleSet, parse_rules
 from collector.alarms.rules.ruleset import summary
@@ -71,7 +71,7 @@ def told(text: str) -> list[str]:
 
 def test_the_rule_of_the_design_reads_as_written() -> None:
     rule = only(rules(GOOD))
-    assert (rule.name, rule.metric, rule.criterion) == ("rx-power-low", "rx_dbm", Limit(-27.0, -26.0, -1))
+    assert (rule.name, rule.metric, rule.criterion) == ("rx-power-low", "rx_dbm", Threshold(-27.0, -26.0, -1))
     assert (rule.delay, rule.keep, rule.severity) == (60 * S, 300 * S, "major")
 
 
@@ -126,7 +126,7 @@ enabled = false
 """
     found = rules(GOOD + more)
     rule = only(found)
-    assert (rule.criterion, rule.delay, rule.severity) == (Limit(-31.5, -31.0, -1), 60 * S, "minor")
+    assert (rule.criterion, rule.delay, rule.severity) == (Threshold(-31.5, -31.0, -1), 60 * S, "minor")
     assert found.for_device(region().devices["ont-2"]) == ()
     assert rule.version != only(rules(GOOD)).version
 

@@ -69,6 +69,16 @@ def test_one_that_was_put_off_falls_later_and_a_void_one_never() -> None:
     assert diary.pages == [("o", ("late",), 25, 0)]
 
 
+def test_one_owner_that_begins_anew_takes_no_other_ones_timers() -> None:
+    queue, pages = TimerQueue(), []
+    for name in ("delay", "escalation"):
+        Diary(name, queue, pages=pages)
+        queue.set(10, name, ("a",))
+    queue.clear({"delay"})
+    queue.fire(10, 0)
+    assert pages == [("escalation", ("a",), 10, 0)]
+
+
 def test_a_timer_that_sets_another_one_lets_it_fall_in_its_turn() -> None:
     queue, fired = TimerQueue(), []
 

@@ -27,10 +27,8 @@ def _silence(value: object) -> object:
         return value
     length = 0.0 if value is False else seconds(value)
     if not length:
-        said = str(value).lower()
-        raise ValueError(
-            f'absent = {said} says nothing; write true or a duration like "5m", or delete the rule'
-        )
+        what = f"absent = {str(value).lower()} says nothing"
+        raise ValueError(f'{what}; write true or a duration like "5m", or delete the rule')
     return length
 
 

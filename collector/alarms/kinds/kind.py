@@ -35,18 +35,18 @@ class TomlTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
 
 
-Keys = TypeVar("Keys", bound=TomlTable)
+_KeysT = TypeVar("_KeysT", bound=TomlTable)
 
 
 @dataclass(frozen=True, slots=True)
-class RuleKind(Generic[Keys]):
+class RuleKind(Generic[_KeysT]):
     """One kind of rule. `keys` are its part of `when`; the one of the kind's own name chooses it."""
 
     name: str
-    keys: type[Keys]
-    complaints: Callable[[Keys, Metric | None], Iterator[Complaint]]
+    keys: type[_KeysT]
+    complaints: Callable[[_KeysT, Metric | None], Iterator[Complaint]]
     """What is wrong with its keys. The metric is None if the rule names none, or one that nobody knows."""
-    compile: Callable[[Keys, Kind], Criterion]
+    compile: Callable[[_KeysT, Kind], Criterion]
     """The criterion for a kind of device."""
     clear: str = ""  # the key of its clear limit
     durations: frozenset[str] = frozenset()  # those of its keys that are durations

@@ -38,7 +38,7 @@ class BelowKeys(TomlTable):
 
 
 @dataclass(frozen=True)
-class Limit(Criterion):
+class Threshold(Criterion):
     """A limit, and the clear limit on its other side."""
 
     limit: float
@@ -94,9 +94,9 @@ class Limit(Criterion):
         return figure(self.limit, boolean, lang)
 
 
-def _compile(name: str, clear_key: str, side: Side, keys: TomlTable, kind: Kind) -> Limit:
+def _compile(name: str, clear_key: str, side: Side, keys: TomlTable, kind: Kind) -> Threshold:
     limit, clear = getattr(keys, name), getattr(keys, clear_key)
-    return Limit(limit, math.nextafter(limit, side * math.inf) if clear is None else clear, side)
+    return Threshold(limit, math.nextafter(limit, side * math.inf) if clear is None else clear, side)
 
 
 def _complaints(
