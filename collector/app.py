@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 
 from collector.api.app import create_app
+from collector.api.collector import Collector
 from collector.api.hub import Hub
 from collector.core.clock import Clock
 from collector.core.config import Config
@@ -39,7 +40,6 @@ from collector.notify.webhook import WebhookChannel
 from collector.operation.admission import Admission
 from collector.operation.keeper import Keeper, Sources
 from collector.operation.selfwatch import SelfWatch
-from collector.operation.status import RunningCollector
 from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
 from collector.store.base import Store
@@ -175,8 +175,8 @@ class App:
             self._now,
             unacked_bytes=unacked,
         )
-        self.collector = RunningCollector(self)
-        self.watch = SelfWatch(self, self.collector)
+        self.collector = Collector(self)
+        self.watch = SelfWatch(self, self.keeper, self.collector)
         self.server = _Server(self._http())
         if fresh:
             self._record_region()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.alarms.model import Condition, Severity, TransitionKind
@@ -14,15 +14,16 @@ from collector.api.access import Caller, Operator, Viewer
 from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
 from collector.api.inventory import known_site
-from collector.api.paging import Cursor, Limit
+from collector.api.paging import Limit, PageCursor
+from collector.api.rendering import rendered
 from collector.core.records import Action
 from collector.state import AlertRow, OutboxRow, State
+from collector.state.alerts import Shown
 
 router = APIRouter(prefix="/api/v1/alerts", tags=["alerts"])
 _MS = 1_000_000
 _WEEK_S = 7 * 86400
 
-Wanted = Literal["active", "open", "all"]
 AlertId = Annotated[str, Path(min_length=1, max_length=128)]
 Remark = Annotated[str, Field(max_length=1000)]
 
@@ -95,7 +96,7 @@ class Plain(_Body):
     comment: Remark = ""
 
 
-class Comment(_Body):
+class Remarked(_Body):
     """A comment."""
 
     comment: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
@@ -115,22 +116,20 @@ class Assign(_Body):
     comment: Remark = ""
 
 
-@router.get("")
+@router.get("", response_model=AlertsOut)
 async def alerts(
     ctx: Ctx,
     _: Viewer,
-    state: Wanted = "active",
+    state: Shown = "active",
     site: Annotated[str, Query(max_length=64)] = "",
     severity: Severity | None = None,
     limit: Limit = 100,
-    cursor: Cursor = "",
-) -> AlertsOut:
+    cursor: PageCursor = "",
+) -> Response:
     """The alerts, newest first. active: the condition holds; open: it does, or nobody acknowledged it yet."""
-    place = known_site(ctx.collector.region(), site) if site else None
+    place = known_site(ctx.collector.region, site) if site else None
     try:
-        return await to_thread.run_sync(
-            _page, ctx.collector.state, state, place, severity, limit, cursor or None
-        )
+        return await rendered(_page, ctx.collector.state, state, place, severity, limit, cursor or None)
     except (ValueError, OverflowError):
         raise Refusal(
             400, "this cursor is none of ours", "cursor", "give `next` of the page before"
@@ -138,13 +137,13 @@ async def alerts(
 
 
 def _page(
-    state: State, wanted: Wanted, site: str | None, severity: str | None, limit: int, cursor: str | None
-) -> AlertsOut:
+    state: State, shown: Shown, site: str | None, severity: str | None, limit: int, cursor: str | None
+) -> dict[str, object]:
     # Before the alerts: what changes between the two is told twice rather than never.
     _, seq = state.outbox_bounds()
-    rows = state.alerts(wanted, site, severity, limit + 1, cursor)
+    rows = state.alerts(shown, site, severity, limit + 1, cursor)
     following = rows[limit - 1].key if len(rows) > limit else None
-    return AlertsOut(alerts=[_alert(row) for row in rows[:limit]], next=following, seq=seq)
+    return {"alerts": [row.body() for row in rows[:limit]], "next": following, "seq": seq}
 
 
 @router.get("/{id}")
@@ -187,7 +186,7 @@ async def unshelve(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOu
 
 
 @router.post("/{id}/comment")
-async def comment(ctx: Ctx, who: Operator, id: AlertId, body: Comment) -> ActedOut:  # noqa: A002
+async def comment(ctx: Ctx, who: Operator, id: AlertId, body: Remarked) -> ActedOut:  # noqa: A002
     """Leave a comment in its trail."""
     return await _act(ctx, who, id, "comment", body.comment)
 

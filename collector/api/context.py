@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from collector.api.collector import Collector
 from collector.api.hub import Hub
 from collector.api.lockout import Lockout
+from collector.api.paging import Listings
 from collector.api.standing import Standings
 
 
@@ -35,6 +36,7 @@ class Context:
     pace: Pace = Pace()
     lockout: Lockout = field(default_factory=Lockout)
     standings: Standings = field(default_factory=Standings)
+    listings: Listings = field(default_factory=Listings)
 
 
 def context(request: Request) -> Context:

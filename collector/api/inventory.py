@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, NamedTuple
 
+import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from collector.api.access import Engineer, Viewer
-from collector.api.collector import Last
+from collector.api.collector import Collector
 from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
-from collector.api.paging import Cursor, Limit, page
+from collector.api.paging import Limit, PageCursor, page
+from collector.api.presence import presence
+from collector.api.rendering import rendered
 from collector.core.readings import DEVICE, Quality
 from collector.store.base import Reject
 from devices.catalogue import CLOCK_WRONG, KINDS
@@ -116,23 +118,18 @@ def stats_of(ctx: Context) -> dict[str, object]:
     return {**figures, "ready": health.ready, "health": dict(health.parts), "now": now}
 
 
-@router.get("/devices")
+@router.get("/devices", response_model=DevicesOut)
 async def devices(
     ctx: Ctx,
     _: Viewer,
     site: Annotated[str, Query(max_length=64)] = "",
     limit: Limit = 200,
-    cursor: Cursor = "",
-) -> DevicesOut:
+    cursor: PageCursor = "",
+) -> Response:
     """The devices of the region or of one site, by id, with presence and the age of their newest values."""
-    region = ctx.collector.region()
-    known = region.devices.values() if not site else region.devices_at(known_site(region, site))
-    rows, following = page(known, lambda device: device.id, limit, cursor)
-    newest = _by_device(ctx.collector.lasts(region.site_id(site) if site else None))
-    presence = ctx.collector.presence()
-    now = ctx.clock()
-    found = [_device(device, newest.get(device.id, {}), presence, now) for device in rows]
-    return DevicesOut(devices=found, next=following)
+    region = ctx.collector.region
+    place = known_site(region, site) if site else ""
+    return await rendered(_devices, ctx, region, place, limit, cursor)
 
 
 def known_site(region: Region, site: str) -> str:
@@ -143,50 +140,82 @@ def known_site(region: Region, site: str) -> str:
     return today
 
 
-def _by_device(lasts: Iterable[Last]) -> Mapping[str, dict[str, Last]]:
-    found: dict[str, dict[str, Last]] = defaultdict(dict)
-    for last in lasts:
-        if last.metric != DEVICE:
-            found[last.device][last.metric] = last
+def _devices(ctx: Context, region: Region, site: str, limit: int, cursor: str) -> dict[str, object]:
+    ids = sorted(device.id for device in region.devices_at(site)) if site else ctx.listings.of(region).devices
+    shown, following = page(ids, limit, cursor)
+    newest, now = _newest(ctx.collector, [region.devices[device] for device in shown]), ctx.clock()
+    said = ctx.collector.said
+    found = [_device(region.devices[device], newest[device], said, now) for device in shown]
+    return {"devices": found, "next": following}
+
+
+class LastValue(NamedTuple):
+    """A series' newest reading; times in epoch ns, `quality` Quality flags."""
+
+    time: int
+    value: float
+    quality: int
+    received: int
+
+
+def _newest(collector: Collector, devices: Sequence[Device]) -> dict[str, dict[str, LastValue]]:
+    """By device and metric: of these devices only, however many others there are."""
+    table = collector.table
+    numbers = [number for device in devices for number in table.at_device(device.site, device.id)]
+    rows = collector.lasts.of(np.array(numbers, np.int32))
+    _, names, metrics = table.names_of(rows.series)
+    columns = (rows.time.tolist(), rows.value.tolist(), rows.quality.tolist(), rows.received.tolist())
+    found: dict[str, dict[str, LastValue]] = {device.id: {} for device in devices}
+    for device, metric, *reading in zip(names, metrics, *columns, strict=True):
+        if metric != DEVICE:
+            found[device][metric] = LastValue(*reading)
     return found
 
 
 def _device(
-    device: Device, newest: Mapping[str, Last], presence: Mapping[str, Presence], now: int
-) -> DeviceOut:
+    device: Device, newest: Mapping[str, LastValue], said: Mapping[str, bool], now: int
+) -> dict[str, object]:
     kind = KINDS.get(device.kind)
     known = {name: metric for name, metric in kind.metrics.items() if name != CLOCK_WRONG} if kind else {}
     stale_after = kind.stale_after_s if kind else math.inf
     metrics = {**known, **{name: Metric(name, "") for name in newest if name not in known}}
     shown = [_metric(metric, newest.get(metric.name), stale_after, now) for metric in metrics.values()]
-    heard = any(metric.value is not None and not metric.stale for metric in shown)
-    return DeviceOut(
-        id=device.id,
-        site=device.site,
-        kind=device.kind,
-        via=device.via,
-        presence=presence.get(device.id, "online" if heard else "unknown"),
-        labels=dict(device.labels),
-        metrics=shown,
-    )
+    heard = any(metric["value"] is not None and not metric["stale"] for metric in shown)
+    return {
+        "id": device.id,
+        "site": device.site,
+        "kind": device.kind,
+        "via": device.via,
+        "presence": presence(device, said) or ("online" if heard else "unknown"),
+        "labels": dict(device.labels),
+        "metrics": shown,
+    }
 
 
-def _metric(metric: Metric, last: Last | None, stale_after: float, now: int) -> MetricOut:
-    out = MetricOut(name=metric.name, unit=metric.unit, boolean=metric.boolean)
+_UNHEARD: Mapping[str, object] = {
+    "value": None,
+    "at": None,
+    "received": None,
+    "age_ms": None,
+    "stale": False,
+    "quality": [],
+}
+
+
+def _metric(metric: Metric, last: LastValue | None, stale_after: float, now: int) -> dict[str, object]:
+    head = {"name": metric.name, "unit": metric.unit, "boolean": metric.boolean}
     if last is None:
-        return out
-    age = max(0, now - last.received)
+        return {**head, **_UNHEARD}
     measured = min(last.time, last.received)  # a backlog, or the broker's memory, came just now and is old
-    return out.model_copy(
-        update={
-            "value": last.value,
-            "at": last.time // _MS,
-            "received": last.received // _MS,
-            "age_ms": age // _MS,
-            "stale": now - measured > stale_after * 1e9 or bool(last.quality & Quality.RETAINED),
-            "quality": quality(last.quality),
-        }
-    )
+    return {
+        **head,
+        "value": last.value,
+        "at": last.time // _MS,
+        "received": last.received // _MS,
+        "age_ms": max(0, now - last.received) // _MS,
+        "stale": now - measured > stale_after * 1e9 or bool(last.quality & Quality.RETAINED),
+        "quality": quality(last.quality),
+    }
 
 
 def quality(flags: int) -> list[str]:
@@ -194,26 +223,19 @@ def quality(flags: int) -> list[str]:
     return [str(flag.name).lower() for flag in Quality if flag & flags]
 
 
-@router.get("/links")
-async def links(ctx: Ctx, _: Viewer, limit: Limit = 500, cursor: Cursor = "") -> LinksOut:
+@router.get("/links", response_model=LinksOut)
+async def links(ctx: Ctx, _: Viewer, limit: Limit = 500, cursor: PageCursor = "") -> Response:
     """The links, by id."""
-    rows, following = page(ctx.collector.region().links.values(), lambda link: link.id, limit, cursor)
-    found = [
-        LinkOut(
-            id=link.id,
-            a=link.a,
-            b=link.b,
-            kind=link.kind,
-            length_km=link.length_km,
-            cable=link.cable,
-            cores=link.cores,
-            owner=link.owner,
-            source=link.source,
-            path=list(link.path),
-        )
-        for link in rows
-    ]
-    return LinksOut(links=found, next=following)
+    return await rendered(_links, ctx, ctx.collector.region, limit, cursor)
+
+
+def _links(ctx: Context, region: Region, limit: int, cursor: str) -> dict[str, object]:
+    shown, following = page(ctx.listings.of(region).links, limit, cursor)
+    names = LinkOut.model_fields
+    return {
+        "links": [{name: getattr(region.links[link], name) for name in names} for link in shown],
+        "next": following,
+    }
 
 
 @router.get("/rejects")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from collector.api.access import Viewer
 from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
 from collector.api.inventory import known_site
+from collector.api.rendering import rendered
 from collector.core.readings import SeriesKey
 from collector.store.base import Aggregate, Points
 from collector.store.tiers import TIERS
@@ -77,8 +77,12 @@ async def series(
     points = await to_thread.run_sync(_points, ctx, key, begin, end, step, agg)
     if len(points) > MOST_POINTS:
         raise _too_many(begin, end, MOST_POINTS)
-    unit = _unit(ctx.collector.region(), key)
-    return _json({"points": _in_ms(points), "tier": points.tier, "unit": unit})
+    unit = _unit(ctx.collector.region, key)
+    return await rendered(_one_chart, points, unit)
+
+
+def _one_chart(points: Points, unit: str) -> dict[str, object]:
+    return {"points": _in_ms(points), "tier": points.tier, "unit": unit}
 
 
 @router.get("/charts", response_model=ChartsOut)
@@ -103,22 +107,19 @@ async def charts(
     found = await to_thread.run_sync(_charts, ctx, keys, begin, end, step, agg)
     if sum(map(len, found.values())) > MOST_TOGETHER:
         raise _too_many(begin, end, MOST_TOGETHER)
-    return _json(
-        {
-            "series": [
-                {"site": key.site, "device": key.device, "points": _in_ms(points)}
-                for key, points in sorted(found.items())
-                if points
-            ],
-            "tier": max((points.tier for points in found.values()), key=TIERS.index, default="raw"),
-            "unit": _unit_of(metric),
-        }
-    )
+    return await rendered(_all_charts, found, _unit_of(metric))
 
 
-def _json(body: dict[str, object]) -> Response:
-    """Straight to JSON: validating thousands of pairs that we made ourselves would double the time."""
-    return Response(json.dumps(body, separators=(",", ":")), media_type="application/json")
+def _all_charts(found: dict[SeriesKey, Points], unit: str) -> dict[str, object]:
+    return {
+        "series": [
+            {"site": key.site, "device": key.device, "points": _in_ms(points)}
+            for key, points in sorted(found.items())
+            if points
+        ],
+        "tier": max((points.tier for points in found.values()), key=TIERS.index, default="raw"),
+        "unit": unit,
+    }
 
 
 def _in_ms(points: Points) -> list[tuple[int, float]]:
@@ -127,11 +128,11 @@ def _in_ms(points: Points) -> list[tuple[int, float]]:
 
 def _all_of(ctx: Context, metric: str, site: str | None) -> list[SeriesKey]:
     """The series of a metric that were ever heard of, at a site or everywhere."""
-    region, table = ctx.collector.region(), ctx.collector.table
+    region, table = ctx.collector.region, ctx.collector.table
     if metric not in _METRICS:
         raise Refusal(404, f"there is no metric {metric}", "metric", f"there are: {', '.join(_METRICS)}")
     if site is None:
-        return [key for key in table.keys if key.metric == metric]
+        return [table.keys[number] for number in table.of_metric(metric).tolist()]
     numbers = table.at_site(known_site(region, site))
     return [key for number in numbers if (key := table.keys[number]).metric == metric]
 
@@ -171,7 +172,7 @@ def _round_up(ms: int) -> int:
 
 
 def _known(ctx: Context, site: str, device: str, metric: str) -> SeriesKey:
-    region = ctx.collector.region()
+    region = ctx.collector.region
     asked = SeriesKey(region.site_id(site), device, metric)
     if ctx.collector.table.find(asked) is not None:
         return asked

@@ -45,7 +45,7 @@ async def stream(
     Goes on after Last-Event-ID (or ?last_event_id); without either it begins now. `reset` says that what came
     after that id is no longer kept: read the alerts anew.
     """
-    place = known_site(ctx.collector.region(), site) if site else ""
+    place = known_site(ctx.collector.region, site) if site else ""
     listener = ctx.hub.listen()
     if listener is None:
         raise Refusal(503, "too many streams are open", "/api/v1/stream", "close one", {"Retry-After": "10"})
@@ -184,20 +184,23 @@ class EventStream(Response):
         return _frame("stats", stats_of(self._ctx))
 
     def _readings(self) -> list[bytes]:
-        frames = []
-        for last in self._ctx.collector.lasts(self._site):
-            key, value = (last.device, last.metric), (last.time, last.value)
-            if last.metric == DEVICE or self._sent.readings.get(key) == value:
+        collector, frames = self._ctx.collector, []
+        rows = collector.lasts.at_site(self._site)
+        columns = (rows.time.tolist(), rows.value.tolist(), rows.quality.tolist(), rows.received.tolist())
+        for site, device, metric, time_, value, flags, received in zip(
+            *collector.table.names_of(rows.series), *columns, strict=True
+        ):
+            if metric == DEVICE or self._sent.readings.get((device, metric)) == (time_, value):
                 continue
-            self._sent.readings[key] = value
+            self._sent.readings[device, metric] = (time_, value)
             reading = {
-                "site": last.site,
-                "device": last.device,
-                "metric": last.metric,
-                "t": last.time // _MS,
-                "value": last.value,
-                "received": last.received // _MS,
-                "quality": quality(last.quality),
+                "site": site,
+                "device": device,
+                "metric": metric,
+                "t": time_ // _MS,
+                "value": value,
+                "received": received // _MS,
+                "quality": quality(flags),
             }
             frames.append(_frame("reading", reading))
         return frames

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from collector.api.backupwatch import BackupWatch
+from collector.api.collector import Collector, Parts
 from collector.core.records import RecordKind
-from collector.operation.backupwatch import BackupWatch
-from collector.operation.parts import Parts
-from collector.operation.status import RunningCollector
+from collector.operation.keeper import Keeper
 
 TICK = 1.0
 REPEAT = 30.0
@@ -20,8 +20,9 @@ REMEMBER = 600.0
 class SelfWatch:
     """Watches the parts and writes HEALTH records. On the event loop."""
 
-    def __init__(self, parts: Parts, collector: RunningCollector) -> None:
+    def __init__(self, parts: Parts, keeper: Keeper, collector: Collector) -> None:
         self._parts = parts
+        self._keeper = keeper
         self._collector = collector
         self._backups = BackupWatch(parts.config)
         self._dropped = 0
@@ -45,7 +46,7 @@ class SelfWatch:
             self._flags, self._written_at = flags, now
             self._late = bool(late)
             parts, lag = self._parts, self._collector.store_lag()
-            body: dict[str, object] = {**flags, "store_lag_s": lag, **parts.keeper.sizes()}
+            body: dict[str, object] = {**flags, "store_lag_s": lag, **self._keeper.sizes()}
             if late is not None:
                 body["backup_late_h"] = late
             parts.recorder.record(RecordKind.HEALTH, body)
@@ -64,5 +65,5 @@ class SelfWatch:
             "journal_damaged": bool(parts.journal.damage),
             "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
-            **parts.keeper.flags(),
+            **self._keeper.flags(),
         }

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from collector.api.backupwatch import SINCE
+from collector.api.staging import staging
 from collector.backup.restic import PROGRAM
-from collector.operation.backupwatch import SINCE
-from collector.operation.staging import staging
 from collector.state import State
 from tests.acceptance.faults.checks import query, rule, rules
 from tests.acceptance.faults.publishers import Load, Wire, alarming, calm, tele, topic

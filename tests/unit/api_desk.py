@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,19 +17,18 @@ import uvicorn
 
 from collector.alarms.model import Alert, Severity, Transition, TransitionKind
 from collector.api.app import create_app
-from collector.api.collector import Health, Last, Newest
 from collector.api.context import Pace
+from collector.api.figures import Health
 from collector.api.hub import Hub
 from collector.core.config import Config, check
 from collector.core.holding import Holding
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
-from collector.followers.lasts import NEVER
+from collector.followers.lasts import Lasts
 from collector.state import State
 from collector.store.base import Ledger, Reject
 from collector.store.duckdb import open_store
 from devices import region as regions
-from devices.model import Presence
 from devices.problems import Problems
 
 T = TypeVar("T")
@@ -94,9 +93,9 @@ class Desk:
         self.holding = Holding(0, None, 0, 0, ())
         self.broken: Problems | None = None
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
-        self.online: dict[str, Presence] = {}
-        self._region = regions.load(files or FILES)
-        self._lasts: dict[SeriesKey, Last] = {}
+        self.said: dict[str, bool] = {}
+        self.region = regions.load(files or FILES)
+        self.lasts = Lasts(self.table)
         self._ledger = Ledger()
         self._offset = self.state.cursor()
 
@@ -106,9 +105,6 @@ class Desk:
 
     def token(self, role: str, name: str = "") -> str:
         return self.state.create_token(role, name or f"{role}-1", time.time_ns())  # type: ignore[arg-type]
-
-    def region(self) -> regions.Region:
-        return self._region
 
     def stats(self) -> dict[str, int | float]:
         book = self._ledger
@@ -127,24 +123,6 @@ class Desk:
     def health(self) -> Health:
         ready = self.parts["mqtt"] == self.parts["journal"] == "ok"
         return Health(ready, dict(self.parts))
-
-    def lasts(self, site: str | None) -> list[Last]:
-        return [last for last in self._lasts.values() if site is None or last.site == site]
-
-    def newest(self) -> Newest:
-        size = len(self.table)
-        found = Newest(np.full(size, NEVER), np.zeros(size, np.int64), np.zeros(size, np.uint8))
-        for key, last in self._lasts.items():
-            number = self.table.number(key)
-            found.time[number], found.received[number] = last.time, last.received
-            found.quality[number] = last.quality
-        return found
-
-    def presence(self) -> Mapping[str, Presence]:
-        return self.online
-
-    def storage(self) -> Holding:
-        return self.holding
 
     def metrics(self) -> bytes:
         return b"# TYPE nagari_received_total counter\nnagari_received_total 3\n"
@@ -190,7 +168,7 @@ class Desk:
         self.readings(device, metric, [(now if at is None else at, value)])
 
     def readings(self, device: str, metric: str, points: list[tuple[int, float]]) -> None:
-        site = self._region.devices[device].site if device in self._region.devices else "1305012003"
+        site = self.region.devices[device].site if device in self.region.devices else "1305012003"
         key = SeriesKey(site, device, metric)
         number = self.table.number(key)
         size, now = len(points), time.time_ns()
@@ -207,8 +185,9 @@ class Desk:
         self._ledger.stored += 1
         self._ledger.values += size
         self.store.commit(batch, [], self._ledger)
-        newest, value = points[-1]
-        self._lasts[key] = Last(*key, newest, value, 0, min(newest, now))
+        self.lasts.take(
+            replace(batch.take(np.array([size - 1])), received=np.array([min(points[-1][0], now)]))
+        )
 
     def reject(self, topic: str, reason: str, head: bytes) -> None:
         self._ledger.cursor += 1

@@ -105,7 +105,7 @@ def test_pages_give_everything_once_in_order(names: set[str], limit: int) -> Non
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        found, cursor = page(names, str, limit, cursor)
+        found, cursor = page(sorted(names), limit, cursor)
         assert len(found) <= limit
         seen += found
     assert seen == sorted(names)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from collector.api.collector import Health
 from collector.core.holding import Holding
 
 FATES = ("stored", "duplicate", "quarantined", "dropped")
@@ -34,6 +34,14 @@ GAUGES = {
     "journal_bytes": ("", "Bytes of the journal on disk"),
     "stream_clients": ("", "Clients of the live stream"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`ready`: subscribed and able to journal. `parts`: mqtt, journal, store …: "ok" or why not."""
+
+    ready: bool
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 def exposition(
