@@ -17,7 +17,7 @@ from collector.api.inventory import known_site
 from collector.api.paging import Limit, PageCursor
 from collector.api.rendering import rendered
 from collector.core.records import Action
-from collector.state import AlertRow, OutboxRow, State
+from collector.state import AlertRow, State
 from collector.state.alerts import Shown
 
 router = APIRouter(prefix="/api/v1/alerts", tags=["alerts"])
@@ -219,15 +219,3 @@ async def _known(ctx: Context, alert_id: str) -> AlertRow:
 
 def _alert(row: AlertRow) -> AlertOut:
     return AlertOut.model_validate(row.body())
-
-
-def event_of(row: OutboxRow) -> dict[str, object]:
-    """An outbox row as the stream tells it; `at` in epoch ms."""
-    return {
-        "seq": row.seq,
-        "kind": row.change,
-        "at": row.at // _MS,
-        "by": row.by,
-        "comment": row.comment,
-        "alert": row.body,
-    }

@@ -9,7 +9,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from collector.api.collector import Collector
-from collector.api.hub import Hub
+from collector.api.frames import SharedFrames
+from collector.api.hub import Hub, StreamCaps
 from collector.api.lockout import Lockout
 from collector.api.paging import Listings
 from collector.api.standing import Standings
@@ -17,24 +18,30 @@ from collector.api.standing import Standings
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The stream's rhythm, in seconds: stats, readings, heart-beat, re-check of the caller, longest stall."""
+    """The stream's rhythm, in seconds: stats, readings, heart-beat, re-check of the caller, longest stall.
+
+    `gather`: after alerts were sent, what comes for so long goes out in one piece.
+    """
 
     stats: float = 2.0
     reading: float = 1.0
     beat: float = 15.0
-    check: float = 60.0
+    check: float = 2.0
     stall: float = 10.0
+    gather: float = 0.1
 
 
 @dataclass(slots=True)
 class Context:
-    """The running collector, the hub, a clock (epoch ns), the pace, failed sign-ins, how the sites stand."""
+    """The running collector, the hub, a clock (epoch ns), the pace, and what the routes share."""
 
     collector: Collector
     hub: Hub
     clock: Callable[[], int]
     pace: Pace = Pace()
     lockout: Lockout = field(default_factory=Lockout)
+    caps: StreamCaps = field(default_factory=StreamCaps)
+    frames: SharedFrames = field(default_factory=SharedFrames)
     standings: Standings = field(default_factory=Standings)
     listings: Listings = field(default_factory=Listings)
 

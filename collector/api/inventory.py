@@ -17,7 +17,7 @@ from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
 from collector.api.paging import Limit, PageCursor, page
 from collector.api.presence import presence
-from collector.api.rendering import rendered
+from collector.api.rendering import quality, rendered
 from collector.core.readings import DEVICE, Quality
 from collector.store.base import Reject
 from devices.catalogue import CLOCK_WRONG, KINDS
@@ -104,10 +104,10 @@ class RejectsOut(BaseModel):
     next: str | None
 
 
-@router.get("/stats")
-async def stats(ctx: Ctx, _: Viewer) -> dict[str, object]:
+@router.get("/stats", response_model=dict[str, object])
+async def stats(ctx: Ctx, _: Viewer) -> Response:
     """The accounts (received = stored + duplicate + quarantined + dropped + in_flight), rates, health."""
-    return stats_of(ctx)
+    return await rendered(stats_of, ctx)
 
 
 def stats_of(ctx: Context) -> dict[str, object]:
@@ -216,11 +216,6 @@ def _metric(metric: Metric, last: LastValue | None, stale_after: float, now: int
         "stale": now - measured > stale_after * 1e9 or bool(last.quality & Quality.RETAINED),
         "quality": quality(last.quality),
     }
-
-
-def quality(flags: int) -> list[str]:
-    """The names of a reading's flags, in lower case; empty for a live reading."""
-    return [str(flag.name).lower() for flag in Quality if flag & flags]
 
 
 @router.get("/links", response_model=LinksOut)

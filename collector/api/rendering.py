@@ -9,6 +9,8 @@ from typing import ParamSpec
 from anyio import to_thread
 from fastapi import Response
 
+from collector.core.readings import Quality
+
 P = ParamSpec("P")
 
 
@@ -20,3 +22,8 @@ async def rendered(make: Callable[P, object], *args: P.args, **kwargs: P.kwargs)
 
 def _json(body: object) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def quality(flags: int) -> list[str]:
+    """The names of a reading's flags, in lower case; empty for a live reading."""
+    return [str(flag.name).lower() for flag in Quality if flag & flags]

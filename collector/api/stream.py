@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import anyio
 from anyio import to_thread
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from collector.api.access import Caller, Viewer
-from collector.api.alerts import event_of
+from collector.api.access import Caller, Viewer, address
 from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
-from collector.api.hub import Listener
-from collector.api.inventory import known_site, quality, stats_of
-from collector.core.readings import DEVICE
-from collector.state import OutboxRow
+from collector.api.frames import frame, frame_of
+from collector.api.hub import Subscriber
+from collector.api.inventory import known_site, stats_of
+from collector.state import State
 
 router = APIRouter(prefix="/api/v1", tags=["stream"])
 _log = logging.getLogger(__name__)
 _ROWS = 500
-_MS = 1_000_000
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
 
 @router.get("/stream", response_class=Response)
 async def stream(
     ctx: Ctx,
+    request: Request,
     who: Viewer,
     site: Annotated[str, Query(max_length=64)] = "",
     last_event_id: Annotated[int | None, Query(ge=0)] = None,
@@ -46,43 +43,29 @@ async def stream(
     after that id is no longer kept: read the alerts anew.
     """
     place = known_site(ctx.collector.region, site) if site else ""
-    listener = ctx.hub.listen()
-    if listener is None:
-        raise Refusal(503, "too many streams are open", "/api/v1/stream", "close one", {"Retry-After": "10"})
-    return EventStream(ctx, who, listener, place, resumed if resumed is not None else last_event_id)
+    subscriber = ctx.hub.listen(who.principal.token_id, address(request), ctx.caps)
+    if isinstance(subscriber, str):
+        raise Refusal(503, subscriber, "/api/v1/stream", "close one", {"Retry-After": "10"})
+    return EventStream(ctx, who, subscriber, place, resumed if resumed is not None else last_event_id)
 
 
-@dataclass(slots=True)
-class _Every:
-    """Something that is due again and again. Monotonic seconds."""
+class Ticker:
+    """Due once in each stretch of so many seconds, for all clients at the same moments. Monotonic seconds."""
 
-    seconds: float
-    next: float
+    def __init__(self, seconds: float, last: int = -1) -> None:
+        self._seconds = seconds
+        self.last = last
 
     def due(self, now: float) -> bool:
-        if now < self.next:
-            return False
-        self.next = now + self.seconds
-        return True
+        """Whether a new stretch has begun, whose number `last` then is."""
+        tick = int(now / self._seconds)
+        began, self.last = tick != self.last, tick
+        return began
 
-
-@dataclass(slots=True)
-class _Timers:
-    stats: _Every
-    reading: _Every
-    beat: _Every
-    check: _Every
-
-    def wait(self, now: float) -> float:
-        return min(self.stats.next, self.reading.next, self.beat.next, self.check.next) - now
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What this client has: the last outbox row, and of each series the last reading."""
-
-    seq: int = 0
-    readings: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    @property
+    def next(self) -> float:
+        """When the next stretch begins."""
+        return (self.last + 1) * self._seconds
 
 
 class EventStream(Response):
@@ -91,20 +74,24 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, ctx: Context, who: Caller, listener: Listener, site: str, last_event_id: int | None
+        self, ctx: Context, who: Caller, subscriber: Subscriber, site: str, last_event_id: int | None
     ) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
         self._ctx = ctx
         self._who = who
-        self._listener = listener
-        self._site = site
+        self._subscriber = subscriber
+        self._watched = ctx.frames.watch(ctx.collector, site) if site else None
         self._asked = last_event_id
-        self._sent = _Sent()
+        self._seq = self._known = 0  # the last row sent, and the newest there was at the beginning
+        pace, now = ctx.pace, time.monotonic()
+        self._stats, self._reading = Ticker(pace.stats), Ticker(pace.reading)
+        self._beat, self._check = (Ticker(each, int(now / each)) for each in (pace.beat, pace.check))
+        self._alerts_from = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the end."""
-        with self._listener:
+        with self._subscriber:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
@@ -118,102 +105,81 @@ class EventStream(Response):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
-            _log.warning("a stream of %s was cut: it took nothing for %g s", *self._cut())
-
-    def _cut(self) -> tuple[str, float]:
-        return self._who.principal.name, self._ctx.pace.stall
+            name, stall = self._who.principal.name, self._ctx.pace.stall
+            _log.warning("a stream of %s was cut: it took nothing for %g s", name, stall)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
-        timers = self._timers()
-        yield b"retry: 2000\n\n" + self._stats()
+        yield b"retry: 2000\n\n" + await self._due_stats(time.monotonic())
         yield await self._begin()
-        while not self._listener.hub.closed:
-            rows = await self._rows()
-            if rows:
-                self._sent.seq = rows[-1].seq
-                yield b"".join(_alert(row) for row in rows)
+        while not self._subscriber.hub.closed:
             now = time.monotonic()
-            if timers.check.due(now) and not await self._who.still(self._ctx):
+            if self._check.due(now) and not await self._may_read():
                 return
-            chunk = self._due(timers, now)
-            if chunk:
+            parts = [await self._due_alerts(now), await self._due_stats(now), await self._due_readings(now)]
+            parts += [b": beat\n\n"] if self._beat.due(now) else []
+            if chunk := b"".join(parts):
                 yield chunk
-            if not rows:
-                await self._listener.wait(timers.wait(time.monotonic()))
+            if self._seq >= self._newest or self._alerts_from > now:
+                await self._wait(time.monotonic())
 
-    def _timers(self) -> _Timers:
-        pace, now = self._ctx.pace, time.monotonic()
-        first_reading = now if self._site else float("inf")
-        return _Timers(
-            _Every(pace.stats, now + pace.stats),
-            _Every(pace.reading, first_reading),
-            _Every(pace.beat, now + pace.beat),
-            _Every(pace.check, now + pace.check),
-        )
+    async def _wait(self, now: float) -> None:
+        tickers = [self._stats, self._beat, self._check, *([self._reading] if self._watched else [])]
+        until = min(ticker.next for ticker in tickers) - now
+        if self._alerts_from > now:
+            await asyncio.sleep(min(until, self._alerts_from - now))
+        else:
+            await self._subscriber.wait(until)
+
+    async def _may_read(self) -> bool:
+        ctx, who = self._ctx, self._who
+        return await ctx.frames.valid(self._check.last, who.secret, lambda: who.still(ctx))
 
     async def _begin(self) -> bytes:
         oldest, newest = await to_thread.run_sync(self._ctx.collector.state.outbox_bounds)
-        asked = self._asked
+        asked, self._known = self._asked, newest
         if asked is None:
-            self._sent.seq = newest
-            return _frame("hello", {"seq": newest}, newest)
+            self._seq = newest
+            return frame("hello", {"seq": newest}, newest)
         # Beyond the newest: the id is from a state.db that is no more.
         if asked < oldest - 1 or asked > newest:
-            self._sent.seq = newest
-            return _frame("reset", {"seq": newest}, newest)
-        self._sent.seq = asked
+            self._seq = newest
+            return frame("reset", {"seq": newest}, newest)
+        self._seq = asked
         return b": resumed\n\n"
 
-    async def _rows(self) -> Sequence[OutboxRow]:
-        rows = self._listener.hub.after(self._sent.seq, _ROWS)
-        if rows is not None:
-            return rows
-        return await to_thread.run_sync(self._ctx.collector.state.outbox, self._sent.seq, _ROWS)
+    @property
+    def _newest(self) -> int:
+        """The newest row there is, as far as this client needs to know."""
+        return max(self._known, self._subscriber.hub.last or 0)
 
-    def _due(self, timers: _Timers, now: float) -> bytes:
-        parts = []
-        if timers.stats.due(now):
-            parts.append(self._stats())
-        if timers.reading.due(now):
-            parts.extend(self._readings())
-        if timers.beat.due(now):
-            parts.append(b": beat\n\n")
-        return b"".join(parts)
+    async def _due_alerts(self, now: float) -> bytes:
+        """What the outbox has after this client's row; in a storm it goes out in a few pieces a second."""
+        newest = self._newest
+        if self._seq >= newest or now < self._alerts_from:
+            return b""
+        found = self._subscriber.hub.chunk(self._seq, _ROWS, frame_of)
+        if found is None:
+            found = await to_thread.run_sync(_from_outbox, self._ctx.collector.state, self._seq)
+        reached, chunk = found
+        self._seq = reached if chunk else newest
+        self._alerts_from = now if self._seq < newest else now + self._ctx.pace.gather
+        return chunk
 
-    def _stats(self) -> bytes:
-        return _frame("stats", stats_of(self._ctx))
+    async def _due_stats(self, now: float) -> bytes:
+        if not self._stats.due(now):
+            return b""
+        return await self._ctx.frames.stats(self._stats.last, lambda: stats_of(self._ctx))
 
-    def _readings(self) -> list[bytes]:
-        collector, frames = self._ctx.collector, []
-        rows = collector.lasts.at_site(self._site)
-        columns = (rows.time.tolist(), rows.value.tolist(), rows.quality.tolist(), rows.received.tolist())
-        for site, device, metric, time_, value, flags, received in zip(
-            *collector.table.names_of(rows.series), *columns, strict=True
-        ):
-            if metric == DEVICE or self._sent.readings.get((device, metric)) == (time_, value):
-                continue
-            self._sent.readings[device, metric] = (time_, value)
-            reading = {
-                "site": site,
-                "device": device,
-                "metric": metric,
-                "t": time_ // _MS,
-                "value": value,
-                "received": received // _MS,
-                "quality": quality(flags),
-            }
-            frames.append(_frame("reading", reading))
-        return frames
+    async def _due_readings(self, now: float) -> bytes:
+        before = self._reading.last
+        if self._watched is None or not self._reading.due(now):
+            return b""
+        return await self._ctx.frames.readings(self._watched, before, self._reading.last)
 
 
-def _alert(row: OutboxRow) -> bytes:
-    return _frame("alert", event_of(row), row.seq)
-
-
-def _frame(event: str, data: Mapping[str, object], seq: int | None = None) -> bytes:
-    head = f"id: {seq}\n" if seq is not None else ""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"{head}event: {event}\ndata: {text}\n\n".encode()
+def _from_outbox(state: State, seq: int) -> tuple[int, bytes]:
+    rows = state.outbox(seq, _ROWS)
+    return (rows[-1].seq if rows else seq), b"".join(map(frame_of, rows))
 
 
 async def _until_gone(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 
 from collector.alarms.model import Alert, Severity, Transition, TransitionKind
 from collector.api.app import create_app
-from collector.api.context import Pace
+from collector.api.context import Context, Pace
 from collector.api.figures import Health
 from collector.api.hub import Hub
 from collector.core.config import Config, check
@@ -226,6 +226,7 @@ class Live:
     desk: Desk
     url: str
     loop: asyncio.AbstractEventLoop
+    context: Context
 
     def do(self, what: Awaitable[T]) -> T:
         """Run it on the server's loop and wait for it."""
@@ -258,7 +259,7 @@ def serving(desk: Desk, pace: Pace | None = None) -> Iterator[Live]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         try:
-            yield Live(desk, f"http://127.0.0.1:{port}", loops[0])
+            yield Live(desk, f"http://127.0.0.1:{port}", loops[0], app.state.context)
         finally:
             loops[0].call_soon_threadsafe(desk.hub.close)
             server.should_exit = True
