@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from collector.api.app import create_app
+from collector.api.app import create_app, server_settings
 from collector.api.collector import Collector
 from collector.api.hub import Hub
 from collector.core.clock import Clock
@@ -282,16 +282,7 @@ class App:
             await asyncio.to_thread(self.state.prune_outbox, time.time_ns())
 
     def _http(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            create_app(self.collector, self.hub),
-            host=self.config.http.host,
-            port=self.config.http.port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            loop="none",
-            timeout_graceful_shutdown=2,
-        )
+        return server_settings(create_app(self.collector, self.hub))
 
 
 class _Server(uvicorn.Server):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
@@ -13,8 +14,9 @@ from fastapi.staticfiles import StaticFiles
 from collector.api import alerts, backup, errors, inventory, ops, places, series, session, storage, stream
 from collector.api.collector import Collector
 from collector.api.context import Context, Pace
+from collector.api.door import Door, settings_of
 from collector.api.guard import Guard
-from collector.api.hub import Hub
+from collector.api.hub import Hub, StreamCaps
 
 ROUTERS = (
     session.router,
@@ -43,14 +45,22 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(collector, hub, clock, pace or Pace())
+    http = collector.config.http
+    caps = StreamCaps(http.streams, http.streams_per_token, http.streams_per_address)
+    ctx = app.state.context = Context(collector, hub, clock, Door(http), caps, pace or Pace())
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _page, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(Guard)
+    app.add_middleware(Guard, hosts=(*http.hosts, http.host), proxies=ctx.door.proxies)
     return app
+
+
+def server_settings(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn is to serve the app that `create_app` made."""
+    ctx = app.state.context
+    return settings_of(app, ctx.collector.config.http, ctx.door)
 
 
 async def _page() -> FileResponse:

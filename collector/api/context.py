@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from collector.api.collector import Collector
+from collector.api.door import Door
 from collector.api.frames import SharedFrames
 from collector.api.hub import Hub, StreamCaps
 from collector.api.lockout import Lockout
@@ -38,9 +39,10 @@ class Context:
     collector: Collector
     hub: Hub
     clock: Callable[[], int]
+    door: Door
+    caps: StreamCaps
     pace: Pace = Pace()
     lockout: Lockout = field(default_factory=Lockout)
-    caps: StreamCaps = field(default_factory=StreamCaps)
     frames: SharedFrames = field(default_factory=SharedFrames)
     standings: Standings = field(default_factory=Standings)
     listings: Listings = field(default_factory=Listings)

@@ -55,6 +55,11 @@ def answer(
     return JSONResponse(body, status, dict(headers) if headers else None)
 
 
+def shown(text: str) -> str:
+    """Text from outside as a log may have it: short, and without anything that moves a cursor."""
+    return text.encode("unicode_escape").decode()[:200]
+
+
 def _refusal(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
     return answer(error.status, headers=error.headers, **error.body)
@@ -93,12 +98,12 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     what, mend = _KNOWN.get(error.status_code, (str(error.detail), "see /api/openapi.json"))
-    return answer(error.status_code, what, f"{request.method} {request.url.path}", mend, error.headers)
+    return answer(error.status_code, what, f"{request.method} {shown(request.url.path)}", mend, error.headers)
 
 
 def _broken(request: Request, error: Exception) -> JSONResponse:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    where = f"{request.method} {request.url.path}"
+    where = f"{request.method} {shown(request.url.path)}"
+    _log.error("%s failed", where, exc_info=error)
     return answer(
         500, "the collector failed to answer; the fault is ours", where, "see its log, and report it"
     )

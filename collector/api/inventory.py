@@ -115,6 +115,7 @@ def stats_of(ctx: Context) -> dict[str, object]:
     health = ctx.collector.health()
     now = ctx.clock() // _MS
     figures = {name: value if math.isfinite(value) else None for name, value in ctx.collector.stats().items()}
+    figures["http_refused"] = ctx.door.refused
     return {**figures, "ready": health.ready, "health": dict(health.parts), "now": now}
 
 

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import uvicorn
+import uvloop
 
 from collector.alarms.model import Alert, Severity, Transition, TransitionKind
-from collector.api.app import create_app
+from collector.api.app import create_app, server_settings
 from collector.api.context import Context, Pace
 from collector.api.figures import Health
 from collector.api.hub import Hub
@@ -244,14 +245,14 @@ def serving(desk: Desk, pace: Pace | None = None) -> Iterator[Live]:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         app = create_app(desk, desk.hub, pace=pace)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, loop="uvloop"))
+        server = uvicorn.Server(server_settings(app))
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def main() -> None:
             loops.append(asyncio.get_running_loop())
             await server.serve([listening])
 
-        thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+        thread = threading.Thread(target=lambda: uvloop.run(main()), daemon=True)
         thread.start()
         deadline = time.monotonic() + 20
         while not server.started:

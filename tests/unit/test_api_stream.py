@@ -194,9 +194,8 @@ def test_a_client_that_takes_nothing_is_cut_and_the_others_hear_on(live: Any) ->
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.connect((host, int(port)))
-        head = (
-            f"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {desk.token('viewer')}\r\n\r\n"
-        )
+        proof = f"Authorization: Bearer {desk.token('viewer')}"
+        head = f"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n{proof}\r\n\r\n"
         lazy.sendall(head.encode())
         with listening(live) as heard:
             heard.until("hello")
