@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from collector.api.collector import Collector
+from collector.api.denials import Denials
 from collector.api.door import Door
 from collector.api.frames import SharedFrames
 from collector.api.hub import Hub, StreamCaps
@@ -42,6 +44,8 @@ class Context:
     door: Door
     caps: StreamCaps
     pace: Pace = Pace()
+    denials: Denials = field(default_factory=Denials)
+    denials_timer: TimerHandle | None = None
     lockout: Lockout = field(default_factory=Lockout)
     frames: SharedFrames = field(default_factory=SharedFrames)
     standings: Standings = field(default_factory=Standings)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
+import hmac
+import logging
+from pathlib import Path
 
+from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from collector.api.access import caller
-from collector.api.context import Context, Ctx
+from collector.api.access import COOKIE, bearer, caller
+from collector.api.context import Ctx
 
 router = APIRouter(tags=["operation"])
+_log = logging.getLogger(__name__)
 
 
 @router.get("/healthz")
@@ -20,25 +24,33 @@ async def alive() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def ready(ctx: Ctx) -> JSONResponse:
-    """200 when subscribed and able to journal, else 503; `parts` says how each part is."""
+async def ready(ctx: Ctx, request: Request) -> JSONResponse:
+    """200 when subscribed and able to journal, else 503. With a token, `parts` says how each part is."""
     health = ctx.collector.health()
-    return JSONResponse({"ready": health.ready, "parts": dict(health.parts)}, 200 if health.ready else 503)
+    said: dict[str, object] = {"ready": health.ready}
+    if bearer(request) or COOKIE in request.cookies:
+        await caller(request)
+        said["parts"] = dict(health.parts)
+    return JSONResponse(said, 200 if health.ready else 503)
 
 
 @router.get("/metrics")
 async def metrics(ctx: Ctx, request: Request) -> Response:
-    """Prometheus' text exposition. Open where only this machine can ask, else for any valid token."""
-    if not _loopback(ctx):
+    """Prometheus' text exposition, for [http] metrics_token_file's token and any other valid one."""
+    http = ctx.collector.config.http
+    if not http.open_metrics and not await _scrapes(http.metrics_token_file, bearer(request)):
         await caller(request)
-    return Response(ctx.collector.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    body = await to_thread.run_sync(ctx.collector.metrics)
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _loopback(ctx: Context) -> bool:
-    host = ctx.collector.config.http.host.strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
+async def _scrapes(file: Path | None, token: str) -> bool:
+    """Whether it is the token of the file, which may be changed at any time."""
+    if file is None or not token:
         return False
+    try:
+        known = (await to_thread.run_sync(file.read_bytes)).strip()
+    except OSError as error:
+        _log.warning("http.metrics_token_file: %s cannot be read (%s)", file, error.strerror)
+        return False
+    return bool(known) and hmac.compare_digest(known, token.encode())

@@ -12,9 +12,8 @@ from collector.api.access import (
     Viewer,
     address,
     audit,
-    check_lockout,
     check_origin,
-    denied,
+    failed,
 )
 from collector.api.context import Ctx
 from collector.api.errors import Refusal
@@ -43,11 +42,10 @@ class Who(BaseModel):
 async def sign_in(ctx: Ctx, request: Request, response: Response, body: SignIn) -> Who:
     """Exchange a token for a session cookie (HttpOnly, SameSite=Strict)."""
     check_origin(request)
-    check_lockout(ctx, request)
     state = ctx.collector.state
     principal = await to_thread.run_sync(state.principal, body.token.strip(), ctx.clock())
     if principal is None:
-        await denied(ctx, request, "token")
+        await failed(ctx, request)
         raise Refusal(401, "this token is not valid", "token", "make one with `nagari token create`")
     ctx.lockout.succeeded(address(request))
     secret = await to_thread.run_sync(state.create_session, principal, ctx.clock())

@@ -137,7 +137,9 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 def metrics(rig: Rig) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{rig.http}/metrics", timeout=5) as answer:
+    proof = {"Authorization": f"Bearer {rig.make_token('viewer')}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{rig.http}/metrics", headers=proof)
+    with urllib.request.urlopen(request, timeout=5) as answer:
         text: str = answer.read().decode()
         return text
 

@@ -62,6 +62,14 @@ def test_a_dead_store_leaves_it_ready_and_a_lost_broker_does_not(desk: Any, clie
     assert (answer.status_code, answer.json()["parts"]["mqtt"]) == (503, "not connected")
 
 
+def test_who_has_no_token_learns_only_whether_it_is_ready(desk: Any, client: httpx.Client) -> None:
+    desk.parts["hook"] = "https://hooks.example.org does not answer"
+    url = live_of(client).url
+    assert httpx.get(f"{url}/readyz").json() == {"ready": True}
+    assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+    refused(httpx.get(f"{url}/readyz", headers={"Authorization": "Bearer guess"}), 401)
+
+
 def test_lists_come_in_pages_by_id(client: httpx.Client) -> None:
     first = client.get("/api/v1/sites?limit=3").json()
     assert [site["id"] for site in first["sites"]] == ["1305-kominfo", "1305012001", "1305012002"]
