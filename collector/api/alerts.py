@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -17,7 +18,7 @@ from collector.api.inventory import known_site
 from collector.api.paging import Limit, PageCursor
 from collector.api.rendering import rendered
 from collector.core.records import Action
-from collector.state import AlertRow, State
+from collector.state import AlertRow, State, TrailRow
 from collector.state.alerts import Shown
 
 router = APIRouter(prefix="/api/v1/alerts", tags=["alerts"])
@@ -73,9 +74,10 @@ class StepOut(BaseModel):
 
 
 class TrailOut(BaseModel):
-    """All that happened to an alert, oldest first."""
+    """A page of what happened to an alert, oldest first."""
 
     trail: list[StepOut]
+    next: str | None
 
 
 class ActedOut(BaseModel):
@@ -152,13 +154,24 @@ async def alert(ctx: Ctx, _: Viewer, id: AlertId) -> AlertOut:  # noqa: A002 (th
     return _alert(await _known(ctx, id))
 
 
-@router.get("/{id}/trail")
-async def trail(ctx: Ctx, _: Viewer, id: AlertId) -> TrailOut:  # noqa: A002
-    """All that happened to the alert, oldest first."""
-    rows = await to_thread.run_sync(ctx.collector.state.trail, id)
+@router.get("/{id}/trail", response_model=TrailOut)
+async def trail(
+    ctx: Ctx,
+    _: Viewer,
+    id: AlertId,  # noqa: A002
+    limit: Limit = 1000,
+    cursor: Annotated[int, Query(ge=0, lt=2**63, description="`next` of the page before")] = 0,
+) -> Response:
+    """What happened to the alert, oldest first."""
+    rows = await to_thread.run_sync(ctx.collector.state.trail, id, cursor, limit + 1)
     if not rows:
         await _known(ctx, id)
-    return TrailOut(trail=[StepOut.model_validate(row.body()) for row in rows])
+    return await rendered(_trail, rows, limit)
+
+
+def _trail(rows: Sequence[TrailRow], limit: int) -> dict[str, object]:
+    following = str(rows[limit - 1].seq) if len(rows) > limit else None
+    return {"trail": [row.body() for row in rows[:limit]], "next": following}
 
 
 @router.post("/{id}/ack")

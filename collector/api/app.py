@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.requests import Request
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -17,6 +18,7 @@ from collector.api.context import Context, Pace
 from collector.api.door import Door, settings_of
 from collector.api.guard import Guard
 from collector.api.hub import Hub, StreamCaps
+from collector.api.query import known_query
 
 ROUTERS = (
     session.router,
@@ -44,6 +46,7 @@ def create_app(
         docs_url=None,  # its page loads from a CDN
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(known_query)],
     )
     http = collector.config.http
     caps = StreamCaps(http.streams, http.streams_per_token, http.streams_per_address)
@@ -51,7 +54,7 @@ def create_app(
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_api_route("/", _page, include_in_schema=False)
+    app.add_route("/", _page)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Guard, hosts=(*http.hosts, http.host), proxies=ctx.door.proxies)
     return app
@@ -63,5 +66,5 @@ def server_settings(app: FastAPI) -> uvicorn.Config:
     return settings_of(app, ctx.collector.config.http, ctx.door)
 
 
-async def _page() -> FileResponse:
+async def _page(_: Request) -> FileResponse:
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

@@ -27,7 +27,8 @@ MOST_TOGETHER = 100_000
 """Points of several series in one answer."""
 _MS = 1_000_000
 _HOUR_MS = 3_600_000
-_LAST_MS = 9_000_000_000_000  # well inside what epoch ns can say
+_LAST_MS = 8_000_000_000_000  # the year 2223: with a step behind it still inside what epoch ns can say
+_LONGEST_STEP_MS = 10 * 366 * 86_400_000
 _METRICS = sorted({metric for kind in KINDS.values() for metric in kind.metrics})
 _NAMES = Query(min_length=1, max_length=64)
 _TIME = Query(ge=0, le=_LAST_MS, description="epoch ms")
@@ -66,7 +67,7 @@ async def series(
     metric: Annotated[str, _NAMES],
     start: Annotated[int | None, Query(alias="from", ge=0, le=_LAST_MS, description="epoch ms")] = None,
     to: Annotated[int | None, _TIME] = None,
-    step: Annotated[int | None, Query(ge=1, le=_LAST_MS, description="ms; none = raw")] = None,
+    step: Annotated[int | None, Query(ge=1, le=_LONGEST_STEP_MS, description="ms; none = raw")] = None,
     agg: Aggregate = "mean",
 ) -> Response:
     """from <= t < to. Without `to` up to now; without `from` an hour. At most 20,000 points."""
@@ -93,7 +94,7 @@ async def charts(
     site: Annotated[str | None, _NAMES] = None,
     start: Annotated[int | None, Query(alias="from", ge=0, le=_LAST_MS, description="epoch ms")] = None,
     to: Annotated[int | None, _TIME] = None,
-    step: Annotated[int, Query(ge=1, le=_LAST_MS, description="ms")] = 60_000,
+    step: Annotated[int, Query(ge=1, le=_LONGEST_STEP_MS, description="ms")] = 60_000,
     agg: Aggregate = "mean",
 ) -> Response:
     """One metric of a site's devices, or of everybody's: the last hour if no time is given.

@@ -145,12 +145,10 @@ def page(
     return [_alert_row(row) for row in con.execute(query, [*asked, limit])]
 
 
-def trail(con: sqlite3.Connection, alert: str) -> list[TrailRow]:
-    """All transitions of the alert, oldest first."""
-    return [
-        _trail_row(row)
-        for row in con.execute("select * from transitions where alert = ? order by seq", [alert])
-    ]
+def trail(con: sqlite3.Connection, alert: str, after: int, limit: int) -> list[TrailRow]:
+    """Transitions of the alert after a `seq`, oldest first."""
+    query = "select * from transitions where alert = ? and seq > ? order by seq limit ?"
+    return [_trail_row(row) for row in con.execute(query, [alert, after, limit])]
 
 
 def of_action(con: sqlite3.Connection, action: str) -> TrailRow | None:

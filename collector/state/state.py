@@ -74,9 +74,9 @@ class State:
         """The alert of that id."""
         return alerts.one(self._db.read(), alert)
 
-    def trail(self, alert: str) -> list[TrailRow]:
-        """What happened to the alert, oldest first."""
-        return alerts.trail(self._db.read(), alert)
+    def trail(self, alert: str, after: int = 0, limit: int = 1000) -> list[TrailRow]:
+        """What happened to the alert after a `seq`, oldest first."""
+        return alerts.trail(self._db.read(), alert, after, limit)
 
     def transitions(self, after: int = 0, limit: int = 1000) -> list[TrailRow]:
         """All transitions in the order of commitment, after a `seq`."""

@@ -262,6 +262,9 @@ def test_one_metric_of_everywhere_comes_in_one_answer(desk: Any, client: httpx.C
         ({"from": 5, "to": 5}, 400, ["from (5) is not before to (5)"]),
         ({"from": 0, "to": 10**12, "step": 1}, 400, ["more than 20000 points", "step="]),
         ({"step": 0}, 422, ["query.step"]),
+        ({"step": 8 * 10**12}, 422, ["query.step"]),
+        ({"step": 10**12}, 422, ["query.step"]),
+        ({"since": 1}, 422, ["query.since", "site, device, metric, from, to, step, agg"]),
         ({"from": -1}, 422, ["query.from"]),
         ({"to": 10**18}, 422, ["query.to"]),
         ({"agg": "median"}, 422, ["query.agg", "mean"]),
@@ -273,6 +276,45 @@ def test_a_wrong_question_gets_a_clear_sentence(
     client: httpx.Client, change: dict[str, Any], status: int, words: list[str]
 ) -> None:
     refused(client.get("/api/v1/series", params={**ONT, **change}), status, *words)
+
+
+def test_the_longest_step_at_the_end_of_time_is_answered(desk: Any, client: httpx.Client) -> None:
+    desk.readings("lubuk-alung-ont", "rx_dbm", [(10**9, -20.0)])
+    asked = {**ONT, "from": 0, "to": 8 * 10**12, "step": 10 * 366 * 86_400_000}
+    assert client.get("/api/v1/series", params=asked).json()["points"] == [[0, -20.0]]
+    assert client.get("/api/v1/series", params={**asked, "from": 8 * 10**12 - 1}).json()["points"] == []
+    assert client.get("/api/v1/charts", params={**asked, "metric": "rx_dbm"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "known"),
+    [
+        ("alerts?after=x", "after", "state, site, severity, limit, cursor"),
+        ("devices?curser=x&limit=3", "curser", "site, limit, cursor"),
+        ("stats?x=1", "x", "takes no keys"),
+        ("stream?sites=x", "sites", "site, last_event_id"),
+        ("links?%1b=x", "\\x1b", "limit, cursor"),
+    ],
+)
+def test_a_key_that_is_not_known_is_refused_with_those_that_are(
+    client: httpx.Client, path: str, key: str, known: str
+) -> None:
+    body = refused(client.get(f"/api/v1/{path}"), 422, known)
+    assert body["where"] == f"query.{key}"
+
+
+def test_a_trail_comes_in_pages(desk: Any, client: httpx.Client) -> None:
+    alert = live_of(client).do(desk.raise_alert())
+    for number in range(5):
+        client.post(f"/api/v1/alerts/{alert.id}/comment", json={"comment": str(number)})
+    seen, cursor = [], "0"
+    while cursor is not None:
+        page = client.get(f"/api/v1/alerts/{alert.id}/trail", params={"limit": 2, "cursor": cursor}).json()
+        assert len(page["trail"]) <= 2
+        seen += [step["comment"] for step in page["trail"]]
+        cursor = page["next"]
+    assert seen == ["", "0", "1", "2", "3", "4"]
+    refused(client.get(f"/api/v1/alerts/{alert.id}/trail?limit=1001"), 422, "query.limit")
 
 
 def test_too_many_raw_points_name_a_step_that_fits(desk: Any, client: httpx.Client) -> None:
