@@ -139,16 +139,22 @@ async def failed(ctx: Context, request: Request) -> None:
 
 async def _deny(ctx: Context, who: str, kind: str, detail: Mapping[str, object]) -> None:
     due = ctx.denials.note(who, kind, detail, time.monotonic())
-    if ctx.denials_timer is None:
-        loop = asyncio.get_running_loop()
-        ctx.denials_timer = loop.call_later(WINDOW, lambda: loop.create_task(_write_denials(ctx)))
+    _write_later(ctx)
     for one, what in due:
         await audit(ctx, one, "denied", **what)
 
 
+def _write_later(ctx: Context) -> None:
+    if ctx.denials_timer is None and ctx.denials.counting:
+        loop = asyncio.get_running_loop()
+        ctx.denials_timer = loop.call_later(WINDOW, lambda: loop.create_task(_write_denials(ctx)))
+
+
 async def _write_denials(ctx: Context) -> None:
     ctx.denials_timer = None
-    for who, what in ctx.denials.over(time.monotonic()):
+    due = ctx.denials.over(time.monotonic())
+    _write_later(ctx)  # a window that began meanwhile
+    for who, what in due:
         await audit(ctx, who, "denied", **what)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.alarms.model import Condition, Severity, TransitionKind
-from collector.api.access import Caller, Operator, Viewer
+from collector.api.access import Operator, Viewer
 from collector.api.context import Context, Ctx
 from collector.api.errors import Refusal
 from collector.api.inventory import known_site
@@ -81,11 +83,29 @@ class TrailOut(BaseModel):
 
 
 class ActedOut(BaseModel):
-    """What an action led to: the transition's kind, and the alert after it."""
+    """What an action led to: its id, the transition's kind, and the alert after it."""
 
+    action: str
     kind: TransitionKind
     at: int
     alert: AlertOut
+
+
+class PendingOut(BaseModel):
+    """An action that is journaled and will be done; its effect is not known yet."""
+
+    action: str
+    journaled: bool
+    mend: str
+
+
+class OutcomeOut(BaseModel):
+    """How an action stands: `pending`, or the kind of transition it led to (`refused`: see the comment)."""
+
+    action: str
+    state: Literal["pending"] | TransitionKind
+    at: int | None
+    comment: str
 
 
 class _Body(BaseModel):
@@ -174,53 +194,107 @@ def _trail(rows: Sequence[TrailRow], limit: int) -> dict[str, object]:
     return {"trail": [row.body() for row in rows[:limit]], "next": following}
 
 
-@router.post("/{id}/ack")
-async def ack(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOut:  # noqa: A002
+_ACTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": PendingOut, "description": "Journaled; its effect is not known yet"}
+}
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_-]*$",
+        description="asked again with the same key, the action is done once",
+    ),
+]
+
+
+class Acting:
+    """A dependency: who acts on which alert, and under which key."""
+
+    def __init__(self, ctx: Ctx, who: Operator, id: AlertId, key: IdempotencyKey = "") -> None:  # noqa: A002
+        self._ctx = ctx
+        self._by = who.principal.name
+        self._alert = id
+        self._key = key
+
+    async def do(self, name: str, remark: str, args: dict[str, object] | None = None) -> ActedOut | Response:
+        """Do it. Raises Refusal 404 for an alert that is not, 409 if it makes no sense now."""
+        await _known(self._ctx, self._alert)
+        action = Action(self._id(name), name, self._alert, self._by, remark, args)
+        done = await self._ctx.collector.act(action)
+        if done is None:
+            mend = f"it will be done: see /api/v1/alerts/{self._alert}/actions/{action.id}"
+            return JSONResponse(PendingOut(action=action.id, journaled=True, mend=mend).model_dump(), 202)
+        if done.kind == "refused" or done.alert is None:
+            why = done.comment or f"the alert takes no {name} now"
+            raise Refusal(409, why, f"alerts/{self._alert}", "look at the alert's state and trail")
+        row = await _known(self._ctx, self._alert)
+        after = _alert(AlertRow(done.alert, row.summary))
+        return ActedOut(action=action.id, kind=done.kind, at=done.at // _MS, alert=after)
+
+    def _id(self, name: str) -> str:
+        """The same for the same key of the same person, alert and action; else a new one."""
+        if not self._key:
+            return uuid.uuid4().hex
+        said = "\n".join((self._by, self._alert, name, self._key))
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
+
+
+Act = Annotated[Acting, Depends()]
+
+
+@router.post("/{id}/ack", responses=_ACTED, response_model=ActedOut)
+async def ack(act: Act, _: Operator, body: Plain) -> ActedOut | Response:
     """Acknowledge: somebody has seen it and sees to it."""
-    return await _act(ctx, who, id, "ack", body.comment)
+    return await act.do("ack", body.comment)
 
 
-@router.post("/{id}/unack")
-async def unack(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOut:  # noqa: A002
+@router.post("/{id}/unack", responses=_ACTED, response_model=ActedOut)
+async def unack(act: Act, _: Operator, body: Plain) -> ActedOut | Response:
     """Take the acknowledgement back."""
-    return await _act(ctx, who, id, "unack", body.comment)
+    return await act.do("unack", body.comment)
 
 
-@router.post("/{id}/shelve")
-async def shelve(ctx: Ctx, who: Operator, id: AlertId, body: Shelve) -> ActedOut:  # noqa: A002
+@router.post("/{id}/shelve", responses=_ACTED, response_model=ActedOut)
+async def shelve(act: Act, _: Operator, body: Shelve) -> ActedOut | Response:
     """Put it aside for a time; it comes back by itself."""
-    return await _act(ctx, who, id, "shelve", body.comment, {"seconds": body.seconds})
+    return await act.do("shelve", body.comment, {"seconds": body.seconds})
 
 
-@router.post("/{id}/unshelve")
-async def unshelve(ctx: Ctx, who: Operator, id: AlertId, body: Plain) -> ActedOut:  # noqa: A002
+@router.post("/{id}/unshelve", responses=_ACTED, response_model=ActedOut)
+async def unshelve(act: Act, _: Operator, body: Plain) -> ActedOut | Response:
     """Take it back from the shelf."""
-    return await _act(ctx, who, id, "unshelve", body.comment)
+    return await act.do("unshelve", body.comment)
 
 
-@router.post("/{id}/comment")
-async def comment(ctx: Ctx, who: Operator, id: AlertId, body: Remarked) -> ActedOut:  # noqa: A002
+@router.post("/{id}/comment", responses=_ACTED, response_model=ActedOut)
+async def comment(act: Act, _: Operator, body: Remarked) -> ActedOut | Response:
     """Leave a comment in its trail."""
-    return await _act(ctx, who, id, "comment", body.comment)
+    return await act.do("comment", body.comment)
 
 
-@router.post("/{id}/assign")
-async def assign(ctx: Ctx, who: Operator, id: AlertId, body: Assign) -> ActedOut:  # noqa: A002
+@router.post("/{id}/assign", responses=_ACTED, response_model=ActedOut)
+async def assign(act: Act, _: Operator, body: Assign) -> ActedOut | Response:
     """Give it to somebody."""
-    return await _act(ctx, who, id, "assign", body.comment, {"to": body.to})
+    return await act.do("assign", body.comment, {"to": body.to})
 
 
-async def _act(
-    ctx: Context, who: Caller, alert_id: str, name: str, remark: str, args: dict[str, object] | None = None
-) -> ActedOut:
-    await _known(ctx, alert_id)
-    action = Action(uuid.uuid4().hex, name, alert_id, who.principal.name, remark, args)
-    done = await ctx.collector.act(action)
-    if done.kind == "refused" or done.alert is None:
-        why = done.comment or f"the alert takes no {name} now"
-        raise Refusal(409, why, f"alerts/{alert_id}", "look at the alert's state and trail")
-    row = await _known(ctx, alert_id)
-    return ActedOut(kind=done.kind, at=done.at // _MS, alert=_alert(AlertRow(done.alert, row.summary)))
+@router.get("/{id}/actions/{action}")
+async def outcome(
+    ctx: Ctx,
+    _: Viewer,
+    id: AlertId,  # noqa: A002
+    action: Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")],
+) -> OutcomeOut:
+    """How an operator's action stands."""
+    row = await to_thread.run_sync(ctx.collector.state.of_action, action)
+    if row is not None:
+        done = row.transition
+        return OutcomeOut(action=action, state=done.kind, at=done.at // _MS, comment=done.comment)
+    if ctx.collector.acting(action):
+        return OutcomeOut(action=action, state="pending", at=None, comment="")
+    where = f"alerts/{id}/actions/{action}"
+    raise Refusal(404, "there is no such action", where, "look at the alert's trail")
 
 
 async def _known(ctx: Context, alert_id: str) -> AlertRow:

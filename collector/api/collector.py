@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -31,8 +33,12 @@ from collector.store.base import Store
 from devices.problems import Problems
 from devices.region import Region
 
-PATIENCE = 10.0
+_log = logging.getLogger(__name__)
+PATIENCE = 8.0
 """Seconds an operator waits for an action to take effect."""
+_MOST_ACTING = 1000
+RATE_S = 60.0
+"""Seconds over which the rate of messages is told."""
 
 
 class Keeper(Protocol):
@@ -63,6 +69,13 @@ class Parts(Protocol):
         """Who looks at the disk."""
 
 
+class _Acting:
+    """An action on its way."""
+
+    task: asyncio.Task[Transition]
+    journaled = False
+
+
 class Collector:
     """What the routes ask. Everything but `act` and `stage_backup` answers at once, from memory."""
 
@@ -74,6 +87,8 @@ class Collector:
         self.table = parts.table
         self._staging = asyncio.Lock()
         self._backups = BackupWatch(parts.config)
+        self._acting: dict[str, _Acting] = {}
+        self._counts: deque[tuple[float, int]] = deque(maxlen=128)  # when, and how many messages had come
         self._active = (-1, 0)  # transitions committed, and how many alerts were active after them
 
     @property
@@ -105,6 +120,7 @@ class Collector:
         behind = max(0, journal.stamp - parts.alarming.stamp) if parts.alarming.stamp else 0
         return {
             "received": received,
+            "rate_60s": self._rate(),
             "stored": ledger.stored,
             "duplicate": ledger.duplicate,
             "quarantined": ledger.quarantined,
@@ -128,6 +144,20 @@ class Collector:
             "stream_clients": parts.hub.clients,
             **self._storage_stats(),
         }
+
+    def sample(self, now: float) -> None:
+        """Remember how many messages have come; to be called every second. `now` in monotonic seconds."""
+        self._counts.append((now, self._parts.journal.messages))
+        while self._counts[0][0] < now - RATE_S:
+            self._counts.popleft()
+
+    def _rate(self) -> float:
+        """Messages a second, the mean over the last minute, or over as much of it as was seen."""
+        counts = tuple(self._counts)
+        if len(counts) < 2:
+            return 0.0
+        (since, before), (until, after) = counts[0], counts[-1]
+        return round((after - before) / (until - since), 2)
 
     def _alerts_active(self) -> int:
         """Counted anew only after a commit."""
@@ -173,18 +203,51 @@ class Collector:
                 said[name] = f"stopped by a fault ({follower.failed})"
         return Health(parts.session.subscribed and not journal.full and journal.failed is None, said)
 
-    async def act(self, action: Action) -> Transition:
-        """Journal the action and return the transition it caused. Raises Problems."""
-        answer = self._parts.alarming.expect(action.id)
+    async def act(self, action: Action) -> Transition | None:
+        """Journal the action and return the transition it caused; None: journaled, its effect not known yet.
+
+        An action whose id was given before is not journaled again: it leads to the transition it led to, or
+        will. Raises Problems if the journal has not taken it in.
+        """
+        acting = self._acting.get(action.id)
+        if acting is None:
+            if len(self._acting) >= _MOST_ACTING:
+                what = f"{_MOST_ACTING} actions wait for their effect"
+                raise Problems.one("alarms", what, "try again when the collector's health is ok")
+            acting = self._acting[action.id] = _Acting()
+            acting.task = asyncio.create_task(self._act(action, acting))
+            acting.task.add_done_callback(lambda task: self._acted(action.id, task))
+        done, _ = await asyncio.wait({acting.task}, timeout=PATIENCE)
+        if done:
+            return acting.task.result()
+        if acting.journaled:
+            return None
+        mend = "ask again with the same Idempotency-Key when the collector's health is ok"
+        raise Problems.one("journal", "the journal has not taken it in yet, and may still do so", mend)
+
+    def _acted(self, action: str, task: asyncio.Task[Transition]) -> None:
+        self._acting.pop(action, None)
+        if not task.cancelled() and (error := task.exception()):
+            _log.warning("the action %s: %s", action, error)  # perhaps nobody waits any more
+
+    async def _act(self, action: Action, acting: _Acting) -> Transition:
+        parts = self._parts
+        answer = parts.alarming.expect(action.id)  # before the look: between the two nothing is missed
         try:
-            async with asyncio.timeout(PATIENCE):
-                await asyncio.wrap_future(self._parts.recorder.record(RecordKind.ACTION, asdict(action)))
-                return await asyncio.wrap_future(answer)
-        except (TimeoutError, OSError) as error:
+            if row := await asyncio.to_thread(self.state.of_action, action.id):
+                return row.transition
+            await asyncio.wrap_future(parts.recorder.record(RecordKind.ACTION, asdict(action)))
+            acting.journaled = True
+            return await asyncio.wrap_future(answer)
+        except OSError as error:
             what = str(error) or "the journal does not take it in"
             raise Problems.one("journal", what, "try again when the collector's health is ok") from None
         finally:
-            self._parts.alarming.forget(action.id)
+            parts.alarming.forget(action.id)
+
+    def acting(self, action: str) -> bool:
+        """Whether the action is on its way: asked for, its effect not known yet."""
+        return action in self._acting
 
     async def stage_backup(self) -> dict[str, Any]:
         """Lay out state, store and journal: their `folder`, and the `accounts`. Raises Problems."""

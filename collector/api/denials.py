@@ -31,6 +31,11 @@ class Denials:
     _alike: dict[tuple[str, str], _Alike] = field(default_factory=dict)
     _others: int = 0
 
+    @property
+    def counting(self) -> bool:
+        """Whether a window is open."""
+        return self._began is not None
+
     def note(self, who: str, kind: str, detail: Mapping[str, object], now: float) -> list[Denial]:
         """One more was denied; what is to be written down now."""
         due = self.over(now)

@@ -36,6 +36,7 @@ class SelfWatch:
         self._dropped = self._parts.storing.ledger.dropped
         while True:
             await asyncio.sleep(TICK)
+            self._collector.sample(time.monotonic())
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:

@@ -93,6 +93,8 @@ class Desk:
         self.storage_stats: dict[str, float] = {}
         self.holding = Holding(0, None, 0, 0, ())
         self.broken: Problems | None = None
+        self.slow = False
+        self.asked: list[str] = []
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
         self.said: dict[str, bool] = {}
         self.region = regions.load(files or FILES)
@@ -131,10 +133,18 @@ class Desk:
     async def stage_backup(self) -> dict[str, Any]:
         return {"folder": "staging", "accounts": {}}
 
-    async def act(self, action: Action) -> Transition:
+    async def act(self, action: Action) -> Transition | None:
         if self.broken:
             raise self.broken
+        if self.slow:
+            self.asked.append(action.id)
+            return None
+        if row := self.state.of_action(action.id):
+            return row.transition
         return await self.commit(self._acted(action))
+
+    def acting(self, action: str) -> bool:
+        return action in self.asked
 
     async def commit(self, transition: Transition) -> Transition:
         """Through the state into the hub, as the collector does it."""

@@ -521,3 +521,34 @@ def test_a_journal_that_takes_nothing_is_said_so(desk: Any, client: httpx.Client
     answer = client.post(f"/api/v1/alerts/{alert.id}/ack", json={})
     refused(answer, 503, "the disk is full", "make room", "journal")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_an_action_that_takes_long_is_journaled_and_said_so(desk: Any, client: httpx.Client) -> None:
+    alert = live_of(client).do(desk.raise_alert())
+    desk.slow = True
+    keyed = {"Idempotency-Key": "k-1"}
+    answer = client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=keyed)
+    assert (answer.status_code, answer.json()["journaled"]) == (202, True)
+    action = answer.json()["action"]
+    where = f"/api/v1/alerts/{alert.id}/actions/{action}"
+    assert where in answer.json()["mend"]
+    assert client.get(where).json()["state"] == "pending"
+    assert client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=keyed).json()["action"] == action
+    desk.slow = False
+    done = client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=keyed)
+    assert (done.status_code, done.json()["action"], done.json()["kind"]) == (200, action, "acked")
+    assert client.get(where).json()["state"] == "acked"
+    refused(client.get(where.replace(action, "0" * 32)), 404, "no such action")
+
+
+def test_the_same_key_does_an_action_once_and_another_one_again(desk: Any, client: httpx.Client) -> None:
+    alert = live_of(client).do(desk.raise_alert())
+    for key in ("a", "a", "b"):
+        said = client.post(
+            f"/api/v1/alerts/{alert.id}/comment", json={"comment": "hi"}, headers={"Idempotency-Key": key}
+        )
+        assert said.status_code == 200
+    trail = client.get(f"/api/v1/alerts/{alert.id}/trail").json()["trail"]
+    assert [step["kind"] for step in trail] == ["raised", "commented", "commented"]
+    wrong = {"Idempotency-Key": "no key;"}
+    refused(client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=wrong), 422, "Idempotency-Key")
