@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 
 from collector.api.context import Context, context
 from collector.api.denials import WINDOW
-from collector.api.errors import Refusal, shown
+from collector.api.errors import ApiError, shown
 from collector.state import ROLES, Principal, Role
 
 _log = logging.getLogger(__name__)
@@ -40,12 +40,12 @@ class Caller:
 
 
 async def caller(request: Request) -> Caller:
-    """Who asks. Raises Refusal 401 without a valid token or session, 429 after too many that were wrong."""
+    """Who asks. Raises ApiError 401 without a valid token or session, 429 after too many that were wrong."""
     ctx = context(request)
     token = bearer(request)
     secret = token or request.cookies.get(COOKIE, "")
     if not secret:
-        raise Refusal(401, "nobody is signed in", "Authorization", "send a bearer token, or sign in", _ASK)
+        raise ApiError(401, "nobody is signed in", "Authorization", "send a bearer token, or sign in", _ASK)
     by_cookie = not token
     if by_cookie:
         check_forgery(request)
@@ -53,7 +53,7 @@ async def caller(request: Request) -> Caller:
     if principal is None:
         if not by_cookie:
             await failed(ctx, request)
-        raise Refusal(401, "the token or session is not valid", "Authorization", "sign in again", _ASK)
+        raise ApiError(401, "the token or session is not valid", "Authorization", "sign in again", _ASK)
     return Caller(principal, secret, by_cookie)
 
 
@@ -68,11 +68,11 @@ class Needs:
         self.role = role
 
     async def __call__(self, request: Request, who: CallerDep) -> Caller:
-        """The caller. Raises Refusal 403 if the role is too low."""
+        """The caller. Raises ApiError 403 if the role is too low."""
         if not who.principal.may(self.role):
             asked = {"method": request.method, "path": shown(request.url.path), "role": who.principal.role}
             await _deny(context(request), who.principal.name, "role", asked)
-            raise Refusal(
+            raise ApiError(
                 403,
                 f"a {who.principal.role} may not do this",
                 request.url.path,
@@ -104,29 +104,29 @@ def address(request: Request) -> str:
 
 
 def check_forgery(request: Request) -> None:
-    """Raises Refusal 403 if another site's page may have made the browser send this request."""
+    """Raises ApiError 403 if another site's page may have made the browser send this request."""
     if request.method in _SAFE:
         return
     check_origin(request)
     if CSRF_HEADER not in request.headers:
-        raise Refusal(
+        raise ApiError(
             403, "the request may come from another site", CSRF_HEADER, f"send the header {CSRF_HEADER}: 1"
         )
 
 
 def check_origin(request: Request) -> None:
-    """Raises Refusal 403 if a browser says that another site's page sends this."""
+    """Raises ApiError 403 if a browser says that another site's page sends this."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise Refusal(403, "the request comes from another site", "Origin", "use the collector's own page")
+        raise ApiError(403, "the request comes from another site", "Origin", "use the collector's own page")
 
 
 async def failed(ctx: Context, request: Request) -> None:
-    """A wrong token is counted against its address. Raises Refusal 429 if too many were; valid ones pass."""
+    """A wrong token is counted against its address. Raises ApiError 429 if too many were; valid ones pass."""
     now, who = time.monotonic(), address(request)
     wait = ctx.lockout.wait(who, now)
     if wait > 0:
-        raise Refusal(
+        raise ApiError(
             429,
             "too many wrong tokens came from this address",
             "Authorization",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from collector.alarms.model import Condition, Severity, TransitionKind
 from collector.api.access import Operator, Viewer
 from collector.api.context import Context, Ctx
-from collector.api.errors import Refusal
+from collector.api.errors import ApiError
 from collector.api.inventory import known_site
 from collector.api.paging import Limit, PageCursor
 from collector.api.rendering import rendered
@@ -153,7 +153,7 @@ async def alerts(
     try:
         return await rendered(_page, ctx.collector.state, state, place, severity, limit, cursor or None)
     except (ValueError, OverflowError):
-        raise Refusal(
+        raise ApiError(
             400, "this cursor is none of ours", "cursor", "give `next` of the page before"
         ) from None
 
@@ -218,7 +218,7 @@ class Acting:
         self._key = key
 
     async def do(self, name: str, remark: str, args: dict[str, object] | None = None) -> ActedOut | Response:
-        """Do it. Raises Refusal 404 for an alert that is not, 409 if it makes no sense now."""
+        """Do it. Raises ApiError 404 for an alert that is not, 409 if it makes no sense now."""
         await _known(self._ctx, self._alert)
         action = Action(self._id(name), name, self._alert, self._by, remark, args)
         done = await self._ctx.collector.act(action)
@@ -227,7 +227,7 @@ class Acting:
             return JSONResponse(PendingOut(action=action.id, journaled=True, mend=mend).model_dump(), 202)
         if done.kind == "refused" or done.alert is None:
             why = done.comment or f"the alert takes no {name} now"
-            raise Refusal(409, why, f"alerts/{self._alert}", "look at the alert's state and trail")
+            raise ApiError(409, why, f"alerts/{self._alert}", "look at the alert's state and trail")
         row = await _known(self._ctx, self._alert)
         after = _alert(AlertRow(done.alert, row.summary))
         return ActedOut(action=action.id, kind=done.kind, at=done.at // _MS, alert=after)
@@ -240,41 +240,41 @@ class Acting:
         return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
-Act = Annotated[Acting, Depends()]
+ActingDep = Annotated[Acting, Depends()]
 
 
 @router.post("/{id}/ack", responses=_ACTED, response_model=ActedOut)
-async def ack(act: Act, _: Operator, body: Plain) -> ActedOut | Response:
+async def ack(act: ActingDep, _: Operator, body: Plain) -> ActedOut | Response:
     """Acknowledge: somebody has seen it and sees to it."""
     return await act.do("ack", body.comment)
 
 
 @router.post("/{id}/unack", responses=_ACTED, response_model=ActedOut)
-async def unack(act: Act, _: Operator, body: Plain) -> ActedOut | Response:
+async def unack(act: ActingDep, _: Operator, body: Plain) -> ActedOut | Response:
     """Take the acknowledgement back."""
     return await act.do("unack", body.comment)
 
 
 @router.post("/{id}/shelve", responses=_ACTED, response_model=ActedOut)
-async def shelve(act: Act, _: Operator, body: Shelve) -> ActedOut | Response:
+async def shelve(act: ActingDep, _: Operator, body: Shelve) -> ActedOut | Response:
     """Put it aside for a time; it comes back by itself."""
     return await act.do("shelve", body.comment, {"seconds": body.seconds})
 
 
 @router.post("/{id}/unshelve", responses=_ACTED, response_model=ActedOut)
-async def unshelve(act: Act, _: Operator, body: Plain) -> ActedOut | Response:
+async def unshelve(act: ActingDep, _: Operator, body: Plain) -> ActedOut | Response:
     """Take it back from the shelf."""
     return await act.do("unshelve", body.comment)
 
 
 @router.post("/{id}/comment", responses=_ACTED, response_model=ActedOut)
-async def comment(act: Act, _: Operator, body: Remarked) -> ActedOut | Response:
+async def comment(act: ActingDep, _: Operator, body: Remarked) -> ActedOut | Response:
     """Leave a comment in its trail."""
     return await act.do("comment", body.comment)
 
 
 @router.post("/{id}/assign", responses=_ACTED, response_model=ActedOut)
-async def assign(act: Act, _: Operator, body: Assign) -> ActedOut | Response:
+async def assign(act: ActingDep, _: Operator, body: Assign) -> ActedOut | Response:
     """Give it to somebody."""
     return await act.do("assign", body.comment, {"to": body.to})
 
@@ -294,13 +294,13 @@ async def outcome(
     if ctx.collector.acting(action):
         return OutcomeOut(action=action, state="pending", at=None, comment="")
     where = f"alerts/{id}/actions/{action}"
-    raise Refusal(404, "there is no such action", where, "look at the alert's trail")
+    raise ApiError(404, "there is no such action", where, "look at the alert's trail")
 
 
 async def _known(ctx: Context, alert_id: str) -> AlertRow:
     row = await to_thread.run_sync(ctx.collector.state.alert, alert_id)
     if row is None:
-        raise Refusal(404, "there is no such alert", f"alerts/{alert_id}", "the alerts are at /api/v1/alerts")
+        raise ApiError(404, "there is no such alert", f"alerts/{alert_id}", "they are at /api/v1/alerts")
     return row
 
 

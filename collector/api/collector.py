@@ -41,13 +41,13 @@ RATE_S = 60.0
 """Seconds over which the rate of messages is told."""
 
 
-class Keeper(Protocol):
+class DiskWatch(Protocol):
     """Who looks at the disk."""
 
     holding: Holding
 
 
-class Parts(Protocol):
+class RunningParts(Protocol):
     """The parts of a running collector, as the wiring has put them together."""
 
     config: Config
@@ -65,11 +65,11 @@ class Parts(Protocol):
     consumers: Sequence[Consumer]
 
     @property
-    def keeper(self) -> Keeper:
+    def keeper(self) -> DiskWatch:
         """Who looks at the disk."""
 
 
-class _Acting:
+class _Underway:
     """An action on its way."""
 
     task: asyncio.Task[Transition]
@@ -79,7 +79,7 @@ class _Acting:
 class Collector:
     """What the routes ask. Everything but `act` and `stage_backup` answers at once, from memory."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: RunningParts) -> None:
         self._parts = parts
         self.config = parts.config
         self.state = parts.state
@@ -87,7 +87,7 @@ class Collector:
         self.table = parts.table
         self._staging = asyncio.Lock()
         self._backups = BackupWatch(parts.config)
-        self._acting: dict[str, _Acting] = {}
+        self._acting: dict[str, _Underway] = {}
         self._counts: deque[tuple[float, int]] = deque(maxlen=128)  # when, and how many messages had come
         self._active = (-1, 0)  # transitions committed, and how many alerts were active after them
 
@@ -214,7 +214,7 @@ class Collector:
             if len(self._acting) >= _MOST_ACTING:
                 what = f"{_MOST_ACTING} actions wait for their effect"
                 raise Problems.one("alarms", what, "try again when the collector's health is ok")
-            acting = self._acting[action.id] = _Acting()
+            acting = self._acting[action.id] = _Underway()
             acting.task = asyncio.create_task(self._act(action, acting))
             acting.task.add_done_callback(lambda task: self._acted(action.id, task))
         done, _ = await asyncio.wait({acting.task}, timeout=PATIENCE)
@@ -230,7 +230,7 @@ class Collector:
         if not task.cancelled() and (error := task.exception()):
             _log.warning("the action %s: %s", action, error)  # perhaps nobody waits any more
 
-    async def _act(self, action: Action, acting: _Acting) -> Transition:
+    async def _act(self, action: Action, acting: _Underway) -> Transition:
         parts = self._parts
         answer = parts.alarming.expect(action.id)  # before the look: between the two nothing is missed
         try:

@@ -17,7 +17,7 @@ from devices.problems import Problems
 _log = logging.getLogger(__name__)
 
 
-class Refusal(Exception):  # noqa: N818 (it is an answer)
+class ApiError(Exception):
     """An answer other than 2xx: its status, what is wrong, where, and what would be right."""
 
     def __init__(
@@ -38,7 +38,7 @@ _KNOWN = {
 
 def install(app: FastAPI) -> None:
     """Let every error of the application take the one shape."""
-    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(ApiError, _refusal)
     app.add_exception_handler(Problems, _problems)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(sqlite3.Error, _state)
@@ -61,7 +61,7 @@ def shown(text: str) -> str:
 
 
 def _refusal(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, ApiError)
     return answer(error.status, headers=error.headers, **error.body)
 
 

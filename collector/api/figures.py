@@ -50,13 +50,13 @@ def exposition(
     """The text of a scrape. Labels hold fates and part names, never device ids."""
     registry = CollectorRegistry()
     registry.register(_Once(stats, health, backup_age))
-    registry.register(_Storage(storage))
+    registry.register(_StorageFamilies(storage))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return generate_latest(registry)
 
 
-class _Storage:
+class _StorageFamilies:
     """What is on disk, by share."""
 
     def __init__(self, holding: Holding) -> None:

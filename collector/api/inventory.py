@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from collector.api.access import Engineer, Viewer
 from collector.api.collector import Collector
 from collector.api.context import Context, Ctx
-from collector.api.errors import Refusal
+from collector.api.errors import ApiError
 from collector.api.paging import Limit, PageCursor, page
 from collector.api.presence import presence
 from collector.api.rendering import quality, rendered
@@ -134,10 +134,10 @@ async def devices(
 
 
 def known_site(region: Region, site: str) -> str:
-    """Today's id of the site. Raises Refusal 404 if the region does not know it."""
+    """Today's id of the site. Raises ApiError 404 if the region does not know it."""
     today = region.site_id(site)
     if today not in region.sites:
-        raise Refusal(404, f"there is no site {site[:64]}", "site", "the sites are listed at /api/v1/sites")
+        raise ApiError(404, f"there is no site {site[:64]}", "site", "the sites are listed at /api/v1/sites")
     return today
 
 

@@ -7,11 +7,11 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 
-from collector.api.errors import Refusal, shown
+from collector.api.errors import ApiError, shown
 
 
 async def known_query(request: Request) -> None:
-    """A dependency of every route. Raises Refusal 422 that names the keys there are."""
+    """A dependency of every route. Raises ApiError 422 that names the keys there are."""
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
         return
@@ -19,7 +19,7 @@ async def known_query(request: Request) -> None:
     for key in request.query_params:
         if key not in known:
             mend = f"the keys are {', '.join(known)}" if known else "this address takes no keys"
-            raise Refusal(422, "there is no such key here", f"query.{shown(key)}", mend)
+            raise ApiError(422, "there is no such key here", f"query.{shown(key)}", mend)
 
 
 def _keys(route: APIRoute) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from collector.api.access import Viewer
 from collector.api.context import Context, Ctx
-from collector.api.errors import Refusal
+from collector.api.errors import ApiError
 from collector.api.inventory import known_site
 from collector.api.rendering import rendered
 from collector.core.readings import SeriesKey
@@ -131,7 +131,7 @@ def _all_of(ctx: Context, metric: str, site: str | None) -> list[SeriesKey]:
     """The series of a metric that were ever heard of, at a site or everywhere."""
     region, table = ctx.collector.region, ctx.collector.table
     if metric not in _METRICS:
-        raise Refusal(404, f"there is no metric {metric}", "metric", f"there are: {', '.join(_METRICS)}")
+        raise ApiError(404, f"there is no metric {metric}", "metric", f"there are: {', '.join(_METRICS)}")
     if site is None:
         return [table.keys[number] for number in table.of_metric(metric).tolist()]
     numbers = table.at_site(known_site(region, site))
@@ -152,14 +152,14 @@ def _points(ctx: Context, key: SeriesKey, begin: int, end: int, step: int | None
 
 def _check_span(begin: int, end: int, step: int | None) -> None:
     if begin >= end:
-        raise Refusal(400, f"from ({begin}) is not before to ({end})", "from", "let from be earlier than to")
+        raise ApiError(400, f"from ({begin}) is not before to ({end})", "from", "let from be earlier than to")
     if step and (end - begin) / step > MOST_POINTS:
         raise _too_many(begin, end, MOST_POINTS)
 
 
-def _too_many(begin: int, end: int, most: int) -> Refusal:
+def _too_many(begin: int, end: int, most: int) -> ApiError:
     fitting = _round_up(math.ceil((end - begin) / 2_000))
-    return Refusal(
+    return ApiError(
         400,
         f"these are more than {most} points",
         "step",
@@ -180,15 +180,15 @@ def _known(ctx: Context, site: str, device: str, metric: str) -> SeriesKey:
     key = SeriesKey(known_site(region, site), device, metric)
     found = region.devices.get(device)
     if found is None:
-        raise Refusal(404, f"there is no device {device}", "device", f"see /api/v1/devices?site={key.site}")
+        raise ApiError(404, f"there is no device {device}", "device", f"see /api/v1/devices?site={key.site}")
     if found.site != key.site:
-        raise Refusal(
+        raise ApiError(
             404, f"{device} stands at {found.site}, not at {site}", "site", f"ask for site={found.site}"
         )
     kind = KINDS.get(found.kind)
     if kind is None or metric not in kind.metrics:
         known = ", ".join(kind.metrics) if kind else "none"
-        raise Refusal(404, f"{device} ({found.kind}) has no metric {metric}", "metric", f"it has: {known}")
+        raise ApiError(404, f"{device} ({found.kind}) has no metric {metric}", "metric", f"it has: {known}")
     return key
 
 

@@ -16,7 +16,7 @@ from collector.api.access import (
     failed,
 )
 from collector.api.context import Ctx
-from collector.api.errors import Refusal
+from collector.api.errors import ApiError
 from collector.state import Principal
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
@@ -46,7 +46,7 @@ async def sign_in(ctx: Ctx, request: Request, response: Response, body: SignIn) 
     principal = await to_thread.run_sync(state.principal, body.token.strip(), ctx.clock())
     if principal is None:
         await failed(ctx, request)
-        raise Refusal(401, "this token is not valid", "token", "make one with `nagari token create`")
+        raise ApiError(401, "this token is not valid", "token", "make one with `nagari token create`")
     ctx.lockout.succeeded(address(request))
     secret = await to_thread.run_sync(state.create_session, principal, ctx.clock())
     await audit(ctx, principal.name, "login", address=address(request))

@@ -30,9 +30,9 @@ REST = 20.0
 _FOREVER = np.iinfo(np.int64).max
 _CODES: Mapping[Presence, int] = {"unknown": 0, "online": 1, "offline": 2}
 Counts = npt.NDArray[np.int32]
-Count = Literal["online", "offline", "unknown", "heard", "silent"]
+CountName = Literal["online", "offline", "unknown", "heard", "silent"]
 PRESENCES: tuple[Presence, ...] = ("online", "offline", "unknown")
-COUNTS: tuple[Count, ...] = ("online", "offline", "unknown", "heard", "silent")
+COUNTS: tuple[CountName, ...] = ("online", "offline", "unknown", "heard", "silent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Overview:
         rows: list[int] = found[:limit].tolist()
         return rows, self.ids[rows[-1]] if len(found) > limit else None
 
-    def at(self, number: int) -> Mapping[Count, int]:
+    def at(self, number: int) -> Mapping[CountName, int]:
         """The counts of a site."""
         return dict(zip(COUNTS, self.counts[number].tolist(), strict=True))
 
@@ -144,7 +144,7 @@ class _Index:
         """The counts as they are now; a row per site."""
         fresh, came = self._heard(collector, now)
         presence = self._presence(collector.said, fresh)
-        masks: dict[Count, Bools] = {
+        masks: dict[CountName, Bools] = {
             "online": presence == _CODES["online"],
             "offline": presence == _CODES["offline"],
             "unknown": presence == _CODES["unknown"],

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from collector.api.access import Caller, Viewer, address
 from collector.api.context import Context, Ctx
-from collector.api.errors import Refusal
+from collector.api.errors import ApiError
 from collector.api.frames import frame, frame_of
 from collector.api.hub import Subscriber
 from collector.api.inventory import known_site, stats_of
@@ -45,7 +45,7 @@ async def stream(
     place = known_site(ctx.collector.region, site) if site else ""
     subscriber = ctx.hub.listen(who.principal.token_id, address(request), ctx.caps)
     if isinstance(subscriber, str):
-        raise Refusal(503, subscriber, "/api/v1/stream", "close one", {"Retry-After": "10"})
+        raise ApiError(503, subscriber, "/api/v1/stream", "close one", {"Retry-After": "10"})
     return EventStream(ctx, who, subscriber, place, resumed if resumed is not None else last_event_id)
 
 

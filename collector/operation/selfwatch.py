@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from collector.api.backupwatch import BackupWatch
-from collector.api.collector import Collector, Parts
+from collector.api.collector import Collector, RunningParts
 from collector.core.records import RecordKind
 from collector.operation.keeper import Keeper
 
@@ -20,7 +20,7 @@ REMEMBER = 600.0
 class SelfWatch:
     """Watches the parts and writes HEALTH records. On the event loop."""
 
-    def __init__(self, parts: Parts, keeper: Keeper, collector: Collector) -> None:
+    def __init__(self, parts: RunningParts, keeper: Keeper, collector: Collector) -> None:
         self._parts = parts
         self._keeper = keeper
         self._collector = collector
