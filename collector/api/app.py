@@ -12,13 +12,14 @@ from fastapi.requests import Request
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from collector.api import alerts, backup, errors, inventory, ops, places, series, session, storage, stream
 from collector.api.collector import Collector
 from collector.api.context import Context, Pace
-from collector.api.door import Door, settings_of
-from collector.api.guard import Guard
+from collector.api.edge import errors
+from collector.api.edge.door import Door, settings_of
+from collector.api.edge.guard import Guard
+from collector.api.edge.query import known_query
 from collector.api.hub import Hub, StreamCaps
-from collector.api.query import known_query
+from collector.api.routes import alerts, backup, inventory, ops, places, series, session, storage, stream
 
 ROUTERS = (
     session.router,

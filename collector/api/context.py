@@ -10,11 +10,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from collector.api.collector import Collector
-from collector.api.denials import Denials
-from collector.api.door import Door
+from collector.api.edge.denials import Denials
+from collector.api.edge.door import Door
+from collector.api.edge.lockout import Lockout
 from collector.api.frames import SharedFrames
 from collector.api.hub import Hub, StreamCaps
-from collector.api.lockout import Lockout
 from collector.api.paging import Listings
 from collector.api.standing import Standings
 

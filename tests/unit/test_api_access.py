@@ -9,9 +9,9 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from collector.api.access import role_of
 from collector.api.app import ROUTERS
-from collector.api.denials import MOST, Denials
+from collector.api.edge.access import role_of
+from collector.api.edge.denials import MOST, Denials
 from collector.state import ROLES
 from tests.unit import api_desk
 
@@ -194,8 +194,8 @@ def test_after_ten_wrong_tokens_the_next_wrong_one_must_wait_and_a_valid_one_pas
 def test_a_storm_of_denials_is_a_few_rows_of_the_audit(
     desk: Any, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.api.access.WINDOW", 0.5)
-    monkeypatch.setattr("collector.api.denials.WINDOW", 0.5)
+    monkeypatch.setattr("collector.api.edge.access.WINDOW", 0.5)
+    monkeypatch.setattr("collector.api.edge.denials.WINDOW", 0.5)
     viewer = desk.token("viewer", "Rina")
     for number in range(50):
         path = f"/api/v1/alerts/a{number}/ack"

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from collector.api.door import MOST_HEAD, HttpConnection
+from collector.api.edge.door import MOST_HEAD, HttpConnection
 from tests.unit import api_desk
 
 POST = "POST /api/v1/session HTTP/1.1\nHost: localhost"

@@ -6,8 +6,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collector.api.edge.lockout import Lockout
 from collector.api.hub import Hub, StreamCaps, Subscriber
-from collector.api.lockout import Lockout
 from collector.api.paging import page
 from collector.state import OutboxRow
 

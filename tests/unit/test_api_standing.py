@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import numpy as np
 
-from collector.api.alerts import AlertsOut
-from collector.api.inventory import DevicesOut, LinksOut
-from collector.api.places import SitesOut
 from collector.api.presence import presence
+from collector.api.routes.alerts import AlertsOut
+from collector.api.routes.inventory import DevicesOut, LinksOut
+from collector.api.routes.places import SitesOut
 from collector.api.standing import REST, Standings
 from collector.core.readings import Quality, Readings, SeriesKey, SeriesTable
 from collector.followers.lasts import Lasts

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from collector.api.access import Viewer
 from collector.api.context import Ctx
+from collector.api.edge.access import Viewer
 from collector.core.contract import Kept, Share
 from collector.core.holding import DeviceCost, KindCost
 

@@ -6,7 +6,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector.api.access import (
+from collector.api.context import Ctx
+from collector.api.edge.access import (
     COOKIE,
     CallerDep,
     Viewer,
@@ -15,8 +16,7 @@ from collector.api.access import (
     check_origin,
     failed,
 )
-from collector.api.context import Ctx
-from collector.api.errors import ApiError
+from collector.api.edge.errors import ApiError
 from collector.state import Principal
 
 router = APIRouter(prefix="/api/v1", tags=["session"])

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel
 
-from collector.api.access import Viewer
 from collector.api.context import Ctx
+from collector.api.edge.access import Viewer
 from collector.api.paging import Limit, PageCursor
 from collector.api.rendering import rendered
 from collector.api.standing import PRESENCES, Overview

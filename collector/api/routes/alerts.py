@@ -13,12 +13,12 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from collector.alarms.model import Condition, Severity, TransitionKind
-from collector.api.access import Operator, Viewer
 from collector.api.context import Context, Ctx
-from collector.api.errors import ApiError
-from collector.api.inventory import known_site
+from collector.api.edge.access import Operator, Viewer
+from collector.api.edge.errors import ApiError
 from collector.api.paging import Limit, PageCursor
 from collector.api.rendering import rendered
+from collector.api.routes.inventory import known_site
 from collector.core.records import Action
 from collector.state import AlertRow, State, TrailRow
 from collector.state.alerts import Shown

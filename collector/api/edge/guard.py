@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from collector.api.door import Proxies, complaint
-from collector.api.errors import answer, shown
+from collector.api.edge.door import Proxies, complaint
+from collector.api.edge.errors import answer, shown
 
 _log = logging.getLogger("nagari.access")
 MOST_BODY = 64 * 1024

@@ -10,8 +10,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from collector.api.access import COOKIE, bearer, caller
 from collector.api.context import Ctx
+from collector.api.edge.access import COOKIE, bearer, caller
 
 router = APIRouter(tags=["operation"])
 _log = logging.getLogger(__name__)

@@ -9,11 +9,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from collector.api.access import Viewer
 from collector.api.context import Context, Ctx
-from collector.api.errors import ApiError
-from collector.api.inventory import known_site
+from collector.api.edge.access import Viewer
+from collector.api.edge.errors import ApiError
 from collector.api.rendering import rendered
+from collector.api.routes.inventory import known_site
 from collector.core.readings import SeriesKey
 from collector.store.base import Aggregate, Points
 from collector.store.tiers import TIERS

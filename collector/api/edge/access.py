@@ -16,8 +16,8 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from collector.api.context import Context, context
-from collector.api.denials import WINDOW
-from collector.api.errors import ApiError, shown
+from collector.api.edge.denials import WINDOW
+from collector.api.edge.errors import ApiError, shown
 from collector.state import ROLES, Principal, Role
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 
-from collector.api.errors import ApiError, shown
+from collector.api.edge.errors import ApiError, shown
 
 
 async def known_query(request: Request) -> None:

@@ -14,12 +14,12 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from collector.api.access import Caller, Viewer, address
 from collector.api.context import Context, Ctx
-from collector.api.errors import ApiError
+from collector.api.edge.access import Caller, Viewer, address
+from collector.api.edge.errors import ApiError
 from collector.api.frames import frame, frame_of
 from collector.api.hub import Subscriber
-from collector.api.inventory import known_site, stats_of
+from collector.api.routes.inventory import known_site, stats_of
 from collector.state import State
 
 router = APIRouter(prefix="/api/v1", tags=["stream"])

@@ -11,10 +11,10 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from collector.api.access import Engineer, Viewer
 from collector.api.collector import Collector
 from collector.api.context import Context, Ctx
-from collector.api.errors import ApiError
+from collector.api.edge.access import Engineer, Viewer
+from collector.api.edge.errors import ApiError
 from collector.api.paging import Limit, PageCursor, page
 from collector.api.presence import presence
 from collector.api.rendering import quality, rendered
