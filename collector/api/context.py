@@ -23,7 +23,8 @@ from collector.api.standing import Standings
 class Pace:
     """The stream's rhythm, in seconds: stats, readings, heart-beat, re-check of the caller, longest stall.
 
-    `gather`: after alerts were sent, what comes for so long goes out in one piece.
+    `gather`: after alerts were sent, what comes for so long, times the clients, goes out in one piece: a few
+    clients are told at once, and a storm costs 1 / `gather` pieces a second at most, however many listen.
     """
 
     stats: float = 2.0
@@ -31,7 +32,7 @@ class Pace:
     beat: float = 15.0
     check: float = 2.0
     stall: float = 10.0
-    gather: float = 0.1
+    gather: float = 0.0005
 
 
 @dataclass(slots=True)

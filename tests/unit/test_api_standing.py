@@ -14,7 +14,7 @@ import numpy as np
 
 from collector.api.presence import presence
 from collector.api.routes.alerts import AlertsOut
-from collector.api.routes.inventory import DevicesOut, LinksOut
+from collector.api.routes.inventory import DevicesOut, LinksOut, RejectsOut
 from collector.api.routes.places import SitesOut
 from collector.api.standing import REST, Standings
 from collector.core.readings import Quality, Readings, SeriesKey, SeriesTable
@@ -94,7 +94,8 @@ def test_a_page_of_devices_costs_its_devices_and_not_the_regions(tmp_path: Path)
 
 def test_what_large_answers_say_is_what_their_schema_says(desk: Any) -> None:
     desk.reading("lubuk-alung-ont", "rx_dbm", -21.0)
-    headers = {"Authorization": f"Bearer {desk.token('viewer')}"}
+    desk.reject("nagari/v1/x/y/tele", "is not JSON", b"{")
+    headers = {"Authorization": f"Bearer {desk.token('engineer')}"}
     with api_desk.serving(desk) as live, httpx.Client(base_url=live.url, headers=headers) as client:
         live.do(desk.raise_alert())
         for path, model in (
@@ -102,6 +103,7 @@ def test_what_large_answers_say_is_what_their_schema_says(desk: Any) -> None:
             ("devices", DevicesOut),
             ("links", LinksOut),
             ("alerts", AlertsOut),
+            ("rejects", RejectsOut),
         ):
             body = client.get(f"/api/v1/{path}").json()
             assert json.loads(model.model_validate(body).model_dump_json()) == body

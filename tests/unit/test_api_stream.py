@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from collector.api.hub import StreamCaps
 from collector.state import ROLES, OutboxRow
 from tests.unit import api_desk
 
-QUICK = Pace(stats=0.2, reading=0.05, beat=0.3, check=0.3, stall=0.5, gather=0.01)
+QUICK = Pace(stats=0.2, reading=0.05, beat=0.3, check=0.3, stall=0.5)
 
 
 @pytest.fixture
@@ -253,6 +254,35 @@ def test_many_clients_of_one_site_share_one_look_and_one_set_of_stats(live: Any)
         took = time.monotonic() - begun
     assert 1 <= asked["stats"] <= took / QUICK.stats + 2
     assert 1 <= asked["readings"] <= took / QUICK.reading + 2
+
+
+def test_in_a_storm_many_clients_get_everything_in_few_pieces(desk: Any) -> None:
+    with api_desk.serving(desk, replace(QUICK, gather=0.02)) as live, contextlib.ExitStack() as stack:
+        heard = [stack.enter_context(listening(live)) for _ in range(10)]  # 0.2 s for them together
+        for each in heard:
+            each.until("hello")
+        made, framed = 0, desk.hub._framed
+
+        def counted(row: Any, frame: Any) -> bytes:
+            nonlocal made
+            made += 1
+            found: bytes = framed(row, frame)
+            return found
+
+        pieces, chunk = [], desk.hub.chunk
+
+        def counted_chunk(*args: Any) -> Any:
+            pieces.append(args[0])
+            return chunk(*args)
+
+        desk.hub._framed, desk.hub.chunk = counted, counted_chunk
+        begun = time.monotonic()
+        for _ in range(100):
+            live.do(desk.raise_alert())
+        took = time.monotonic() - begun
+        assert [each.alerts(100) for each in heard] == [list(range(1, 101))] * 10
+    assert made == 100
+    assert len(pieces) <= 10 * (took / 0.2 + 4)
 
 
 def test_who_comes_later_gets_all_of_the_site_and_then_what_changes(live: Any) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
@@ -19,7 +18,7 @@ from collector.api.paging import Limit, PageCursor, page
 from collector.api.presence import presence
 from collector.api.rendering import quality, rendered
 from collector.core.readings import DEVICE, Quality
-from collector.store.base import Reject
+from collector.store.base import Reject, Store
 from devices.catalogue import CLOCK_WRONG, KINDS
 from devices.model import Device, Metric, Presence
 from devices.region import Region
@@ -234,22 +233,26 @@ def _links(ctx: Context, region: Region, limit: int, cursor: str) -> dict[str, o
     }
 
 
-@router.get("/rejects")
+@router.get("/rejects", response_model=RejectsOut)
 async def rejects(
-    ctx: Ctx, _: Engineer, limit: Limit = 100, cursor: Annotated[int | None, Query(ge=0)] = None
-) -> RejectsOut:
+    ctx: Ctx, _: Engineer, limit: Limit = 100, cursor: Annotated[int | None, Query(ge=0, lt=2**63)] = None
+) -> Response:
     """The messages that were refused, the newest first, each with its reason."""
-    found: Sequence[Reject] = await to_thread.run_sync(ctx.collector.store.rejects, limit + 1, cursor)
-    rows = [_reject(row) for row in found[:limit]]
-    return RejectsOut(rejects=rows, next=str(rows[-1].offset) if len(found) > limit else None)
+    return await rendered(_rejects, ctx.collector.store, limit, cursor)
 
 
-def _reject(row: Reject) -> RejectOut:
-    return RejectOut(
-        offset=row.offset,
-        received=row.received // _MS,
-        topic=row.topic,
-        reason=row.reason,
-        head=row.head.decode("utf-8", "backslashreplace"),
-        size=row.size,
-    )
+def _rejects(store: Store, limit: int, cursor: int | None) -> dict[str, object]:
+    found = store.rejects(limit + 1, cursor)
+    following = str(found[limit - 1].offset) if len(found) > limit else None
+    return {"rejects": [_reject(row) for row in found[:limit]], "next": following}
+
+
+def _reject(row: Reject) -> dict[str, object]:
+    return {
+        "offset": row.offset,
+        "received": row.received // _MS,
+        "topic": row.topic,
+        "reason": row.reason,
+        "head": row.head.decode("utf-8", "backslashreplace"),
+        "size": row.size,
+    }

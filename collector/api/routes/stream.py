@@ -162,7 +162,8 @@ class EventStream(Response):
             found = await to_thread.run_sync(_from_outbox, self._ctx.collector.state, self._seq)
         reached, chunk = found
         self._seq = reached if chunk else newest
-        self._alerts_from = now if self._seq < newest else now + self._ctx.pace.gather
+        pause = self._ctx.pace.gather * self._subscriber.hub.clients
+        self._alerts_from = now if self._seq < newest else now + pause
         return chunk
 
     async def _due_stats(self, now: float) -> bytes:
