@@ -30,6 +30,7 @@ from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.state import State
 from collector.store.base import Store
+from devices.model import Device, Presence
 from devices.problems import Problems
 from devices.region import Region
 
@@ -102,14 +103,22 @@ class Collector:
         return self._parts.storing.lasts
 
     @property
-    def said(self) -> Mapping[str, bool]:
-        """Who said that it is online, and who that it is not: see `presence`. Alarming's thread writes it."""
-        return self._parts.alarming.presence
-
-    @property
     def holding(self) -> Holding:
         """How full the disk is, as it was looked at last."""
         return self._parts.keeper.holding
+
+    def presence_of(self, device: Device) -> Presence | None:
+        """As it says of itself; unknown behind a publisher that is gone; None of whom nothing was heard."""
+        said = self._parts.alarming.presence
+        if device.via and said.get(device.via) is False:
+            return "unknown"
+        online = said.get(device.id)
+        return None if online is None else "online" if online else "offline"
+
+    def presence(self) -> Mapping[str, Presence]:
+        """By device id, `presence_of` of all of whom something was heard. Takes long: for a thread."""
+        found = ((device.id, self.presence_of(device)) for device in self.region.devices.values())
+        return {device: said for device, said in found if said is not None}
 
     def stats(self) -> dict[str, int | float]:
         """The accounts; received = stored + duplicate + quarantined + dropped + in_flight in every answer."""

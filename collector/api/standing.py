@@ -19,7 +19,6 @@ import numpy.typing as npt
 from anyio import to_thread
 
 from collector.api.collector import Collector
-from collector.api.presence import name_of
 from collector.core.readings import DEVICE, I32, I64, U8, Bools, Quality, SeriesTable
 from devices.catalogue import KINDS
 from devices.model import Presence
@@ -112,10 +111,6 @@ class _Index:
         sites = {site: number for number, site in enumerate(self.ids)}
         devices = region.devices
         self._devices = {device: number for number, device in enumerate(devices)}
-        self._named = {name_of(device): number for number, device in enumerate(devices.values())}
-        self._publisher = np.array(
-            [self._devices.get(device.via, -1) if device.via else -1 for device in devices.values()], np.int32
-        )
         self._site = np.array([sites.get(device.site, -1) for device in devices.values()], np.int32)
         # One place more than there are devices: series of no known device are numbered -1 and land there.
         limits = [_stale_after(device.kind) for device in devices.values()]
@@ -143,7 +138,7 @@ class _Index:
     def count(self, collector: Collector, now: int) -> Counts:
         """The counts as they are now; a row per site."""
         fresh, came = self._heard(collector, now)
-        presence = self._presence(collector.said, fresh)
+        presence = self._presence(collector.presence(), fresh)
         masks: dict[CountName, Bools] = {
             "online": presence == _CODES["online"],
             "offline": presence == _CODES["offline"],
@@ -153,15 +148,13 @@ class _Index:
         }
         return np.stack([self._per_site(masks[name]) for name in COUNTS], axis=1)
 
-    def _presence(self, said: Mapping[str, bool], fresh: Bools) -> U8:
-        """By device its code, as `presence` has it for one."""
+    def _presence(self, said: Mapping[str, Presence], fresh: Bools) -> U8:
+        """By device the code of what is said of it; of the others, whether a reading is fresh."""
         found = np.where(fresh, _CODES["online"], _CODES["unknown"]).astype(np.uint8)
-        gone = np.zeros(len(self._devices) + 1, np.bool_)  # a place more: -1 is nobody's number
-        for name, online in dict(said).items():  # a copy: alarming's thread may be adding to it
-            number = self._named.get(name)
+        for device, presence in said.items():
+            number = self._devices.get(device)
             if number is not None:
-                found[number], gone[number] = _CODES["online" if online else "offline"], not online
-        found[gone[self._publisher]] = _CODES["unknown"]
+                found[number] = _CODES[presence]
         return found
 
     def _heard(self, collector: Collector, now: int) -> tuple[Bools, Bools]:

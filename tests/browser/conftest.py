@@ -52,7 +52,7 @@ def desk(tmp_path: Path) -> Iterator[Any]:
             if not 1500 < back < 1900
         ]
         desk.readings(device, metric, points)
-    desk.said.update({"lubuk-alung-ont": True, "lubuk-alung-rtr": False, "centre-host": True})
+    desk.online = {"lubuk-alung-ont": "online", "lubuk-alung-rtr": "offline", "centre-host": "online"}
     yield desk
     desk.close()
 

@@ -30,6 +30,7 @@ from collector.state import State
 from collector.store.base import Ledger, Reject
 from collector.store.duckdb import open_store
 from devices import region as regions
+from devices.model import Device, Presence
 from devices.problems import Problems
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ class Desk:
         self.slow = False
         self.asked: list[str] = []
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
-        self.said: dict[str, bool] = {}
+        self.online: dict[str, Presence] = {}
         self.region = regions.load(files or FILES)
         self.lasts = Lasts(self.table)
         self._ledger = Ledger()
@@ -126,6 +127,12 @@ class Desk:
     def health(self) -> Health:
         ready = self.parts["mqtt"] == self.parts["journal"] == "ok"
         return Health(ready, dict(self.parts))
+
+    def presence_of(self, device: Device) -> Presence | None:
+        return self.online.get(device.id)
+
+    def presence(self) -> Mapping[str, Presence]:
+        return self.online
 
     def metrics(self) -> bytes:
         return b"# TYPE nagari_received_total counter\nnagari_received_total 3\n"

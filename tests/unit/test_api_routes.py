@@ -84,7 +84,7 @@ def test_a_site_says_how_its_devices_stand(desk: Any, client: httpx.Client) -> N
     desk.readings("lubuk-alung-ont", "rx_dbm", [(now - 10**9, -21.5)])
     desk.readings("lubuk-alung-ont", "temperature_c", [(now - 3600 * 10**9, 48.0)])
     desk.readings("pasie-laweh-ont", "rx_dbm", [(now - 3600 * 10**9, -21.5)])
-    desk.said["lubuk-alung-rtr"] = False
+    desk.online["lubuk-alung-rtr"] = "offline"
     found = {site["id"]: site for site in client.get("/api/v1/sites").json()["sites"]}
     stands = {key: (*site["presence"].values(), site["heard"], site["silent"]) for key, site in found.items()}
     assert list(found[SITE]["presence"]) == ["online", "offline", "unknown"]
@@ -101,7 +101,7 @@ def test_a_site_counts_the_devices_as_they_are_listed(desk: Any, client: httpx.C
     desk.readings("lubuk-alung-rtr", "latency_ms", [(now - 59 * 10**9, 9.0)])
     desk.readings("centre-host", "cpu_pct", [(now - 7 * 10**9, 9.0)])
     desk.readings("stranger", "cpu_pct", [(now, 9.0)])
-    desk.said["pasie-laweh-ont"] = True
+    desk.online["pasie-laweh-ont"] = "online"
     devices = client.get("/api/v1/devices").json()["devices"]
     for site in client.get("/api/v1/sites").json()["sites"]:
         said = [device["presence"] for device in devices if device["site"] == site["id"]]
@@ -117,7 +117,7 @@ def test_a_page_that_follows_the_sites_is_told_only_what_changed(desk: Any, clie
     assert again["region"]["hash"] == first["region"]["hash"]
 
     desk.reading("pasie-laweh-ont", "rx_dbm", -21.0)
-    desk.said["centre-host"] = True
+    desk.online["centre-host"] = "online"
     asked["limit"] = 1
     page = until(lambda: client.get("/api/v1/sites", params=asked).json(), lambda body: body["next"])
     assert [site["id"] for site in page["sites"]] == ["1305-kominfo"]
@@ -167,7 +167,7 @@ def test_a_device_shows_presence_values_and_their_age(desk: Any, client: httpx.C
     now = time.time_ns()
     desk.readings("lubuk-alung-ont", "rx_dbm", [(now - 10**9, -21.5)])
     desk.readings("lubuk-alung-ont", "temperature_c", [(now - 3600 * 10**9, 48.0)])
-    desk.said["lubuk-alung-ont"] = True
+    desk.online["lubuk-alung-ont"] = "online"
     found = client.get(f"/api/v1/devices?site={SITE}").json()["devices"]
     assert [(d["id"], d["presence"]) for d in found] == [
         ("lubuk-alung-ont", "online"),

@@ -12,14 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from collector.api.presence import presence
 from collector.api.routes.alerts import AlertsOut
 from collector.api.routes.inventory import DevicesOut, LinksOut, RejectsOut
 from collector.api.routes.places import SitesOut
 from collector.api.standing import REST, Standings
 from collector.core.readings import Quality, Readings, SeriesKey, SeriesTable
 from collector.followers.lasts import Lasts
-from devices import region as regions
 from devices.catalogue import KINDS
 from simulators.regions import write_region
 from tests.unit import api_desk
@@ -107,22 +105,6 @@ def test_what_large_answers_say_is_what_their_schema_says(desk: Any) -> None:
         ):
             body = client.get(f"/api/v1/{path}").json()
             assert json.loads(model.model_validate(body).model_dump_json()) == body
-
-
-async def test_behind_a_publisher_that_is_gone_a_device_is_unknown(desk: Any) -> None:
-    devices = api_desk.FILES["devices.csv"].replace(
-        b"lubuk-alung-ont,ont,,", b"lubuk-alung-ont,ont,centre-host,"
-    )
-    desk.region = regions.load({**api_desk.FILES, "devices.csv": devices})
-    desk.said.update({"centre-host": False, "lubuk-alung-ont": True, "stranger": False})
-    view = await Standings().look(desk, NOW)
-    counts = {site: view.at(number) for number, site in enumerate(view.ids)}
-    assert counts["1305-kominfo"]["offline"] == 1
-    assert (counts["1305012001"]["online"], counts["1305012001"]["unknown"]) == (0, 2)
-    assert {presence(device, desk.said) for device in desk.region.devices_at("1305012001")} == {
-        "unknown",
-        None,
-    }
 
 
 async def test_what_the_broker_remembered_is_no_fresh_reading(desk: Any) -> None:

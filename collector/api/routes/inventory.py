@@ -15,7 +15,6 @@ from collector.api.context import Context, Ctx
 from collector.api.edge.access import Engineer, Viewer
 from collector.api.edge.errors import ApiError
 from collector.api.paging import Limit, PageCursor, page
-from collector.api.presence import presence
 from collector.api.rendering import quality, rendered
 from collector.core.readings import DEVICE, Quality
 from collector.store.base import Reject, Store
@@ -143,9 +142,9 @@ def known_site(region: Region, site: str) -> str:
 def _devices(ctx: Context, region: Region, site: str, limit: int, cursor: str) -> dict[str, object]:
     ids = sorted(device.id for device in region.devices_at(site)) if site else ctx.listings.of(region).devices
     shown, following = page(ids, limit, cursor)
-    newest, now = _newest(ctx.collector, [region.devices[device] for device in shown]), ctx.clock()
-    said = ctx.collector.said
-    found = [_device(region.devices[device], newest[device], said, now) for device in shown]
+    devices, collector, now = [region.devices[each] for each in shown], ctx.collector, ctx.clock()
+    newest = _newest(collector, devices)
+    found = [_device(each, newest[each.id], collector.presence_of(each), now) for each in devices]
     return {"devices": found, "next": following}
 
 
@@ -173,7 +172,7 @@ def _newest(collector: Collector, devices: Sequence[Device]) -> dict[str, dict[s
 
 
 def _device(
-    device: Device, newest: Mapping[str, LastValue], said: Mapping[str, bool], now: int
+    device: Device, newest: Mapping[str, LastValue], said: Presence | None, now: int
 ) -> dict[str, object]:
     kind = KINDS.get(device.kind)
     known = {name: metric for name, metric in kind.metrics.items() if name != CLOCK_WRONG} if kind else {}
@@ -186,7 +185,7 @@ def _device(
         "site": device.site,
         "kind": device.kind,
         "via": device.via,
-        "presence": presence(device, said) or ("online" if heard else "unknown"),
+        "presence": said or ("online" if heard else "unknown"),
         "labels": dict(device.labels),
         "metrics": shown,
     }
