@@ -29,7 +29,10 @@ from collector.followers.storing import Storing
 from collector.followers.tidying import Tidying
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
-from collector.ingest.journal import Journal, Retention
+from collector.ingest.directory import Caps
+from collector.ingest.files import FileLog
+from collector.ingest.journal import Journal
+from collector.ingest.log import Retention
 from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
 from collector.ingest.reserve import Reserve
@@ -98,17 +101,19 @@ class App:
         self.table = SeriesTable()
         self.store: Store = open_store(config.store, data, self.table)
         self.snapshots = Snapshots(data / "snapshots")
-        self.decoder = Decoder(self.table, lambda: self.versions.inventory, config.limits.unclaimed_series)
+        caps = Caps(config.limits.unclaimed_series, config.limits.unclaimed_of_device)
+        self.decoder = Decoder(self.table, self.versions.region, caps)
         reserve = Reserve(data / "reserve", config.data.reserve)
         self.journal = Journal(
-            data / "journal",
-            config.journal,
+            FileLog(data / "journal", config.journal),
             reserve,
             self._durable,
             head_bytes=config.limits.head_bytes,
             retention=Retention(lambda: self.snapshots.floor(ALARMING), lambda: self.storing.cursor),
         )
-        self.storing = Storing(self.journal, self.store, self.decoder, self.table, self.snapshots)
+        self.storing = Storing(
+            self.journal, self.store, self.decoder, self.table, self.snapshots, self.versions
+        )
         self.keeper = Keeper(config, self.store, self.table, self._sources())
         self.tidying = Tidying(self.store)
         self.alarming = Alarming(
@@ -174,6 +179,7 @@ class App:
             self.recorder,
             self._now,
             unacked_bytes=unacked,
+            mark=self.config.data.dir / "mqtt-session",
         )
         self.collector = Collector(self)
         self.watch = SelfWatch(self, self.keeper, self.collector)

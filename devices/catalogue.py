@@ -110,6 +110,8 @@ _COLLECTOR = _kind(
     _flag("store_down"),
     Metric("store_lag_s", "s", low=0, resolution=0.1),
     _flag("dropping"),
+    Metric("session_lost_s", "s", low=0, resolution=0.1),  # the gap left by a session that the broker lost
+    _flag("session_taken_over"),
     _flag("journal_damaged"),
     _flag("unclaimed_full"),
     _flag("notify_stuck"),

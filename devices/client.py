@@ -24,11 +24,12 @@ import aiomqtt
 
 from devices import topics
 from devices.commanding import Gate
+from devices.commandmemory import CommandMemory
 from devices.model import Address, Command, CommandAck, Device, Event, Suffix
 from devices.outbox import Outbox, Outgoing
 from devices.payload import PayloadError, native
 from devices.secretfile import read_secret
-from devices.wire import IN_FLIGHT, Answer, Broker, ClientOptions, Wire, broker
+from devices.wire import IN_FLIGHT, Broker, ClientOptions, PubAckAnswer, Wire, broker
 
 __all__ = ["ClientOptions", "DeviceClient", "Handler", "Stats", "delay"]
 
@@ -114,7 +115,8 @@ class DeviceClient:
     async def __aenter__(self) -> Self:
         to = broker(self._options, self._device)
         if self._options.command_key_file is not None:
-            self._gate = Gate(read_secret(self._options.command_key_file).encode())
+            key = read_secret(self._options.command_key_file).encode()
+            self._gate = Gate(key, CommandMemory(self._options.command_memory))
         self._tasks = [asyncio.create_task(self._connect(to)), asyncio.create_task(self._obey())]
         return self
 
@@ -283,7 +285,7 @@ class DeviceClient:
             elif time.monotonic() - self._heard > patience:
                 raise aiomqtt.MqttError("the broker acknowledges nothing")
 
-    def _acknowledged(self, packet: int, answer: Answer) -> None:
+    def _acknowledged(self, packet: int, answer: PubAckAnswer) -> None:
         self._heard = time.monotonic()
         if packet == self._goodbye:
             self._gone.set()
@@ -318,14 +320,14 @@ class DeviceClient:
             self._bad += 1
             log.warning("%s: a command on %s is refused: %s", self._device.id, topic, error)
             return
-        verdict = self._gate.judge(command, device, retained=retained, now=self._now())
-        ack = verdict.ack
-        if verdict.run:
+        judged = self._gate.judge(command, device, retained=retained, now=self._now())
+        ack = judged.ack
+        if judged.run:
             try:
                 self._commands.put_nowait((device, command))
             except asyncio.QueueFull:
                 ack = CommandAck(command.id, "rejected", "busy", self._now())
-                self._gate.remember(command, ack)
+                self._gate.remember(command, ack, self._now())
         self._answer(device, ack)
 
     async def _obey(self) -> None:
@@ -338,7 +340,7 @@ class DeviceClient:
             except Exception as error:
                 log.exception("%s: the command %s (%s) failed", device.id, command.name, command.id)
                 ack = CommandAck(command.id, "failed", str(error)[:4096], self._now())
-            self._gate.remember(command, ack)
+            self._gate.remember(command, ack, self._now())
             self._answer(device, ack)
 
     def _answer(self, device: Device, ack: CommandAck) -> None:

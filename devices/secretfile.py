@@ -1,7 +1,8 @@
-"""Secrets live in files that only their owner can read."""
+"""Files that only their owner can read: secrets, and what must outlive a restart."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from devices.problems import Problems
@@ -19,3 +20,14 @@ def read_secret(file: Path) -> str:
     if not secret:
         raise Problems.one(str(file), "the secret is empty", "write it into the file")
     return secret
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace the file by this text, mode 0600, whole and on disk before this returns. Raises OSError."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(file)

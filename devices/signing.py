@@ -14,7 +14,7 @@ from typing import Literal
 
 from devices.model import Command
 
-Refusal = Literal["altered", "expired"]
+SignatureFault = Literal["altered", "expired"]
 """Why a command is not obeyed: its signature is not its own (or by another key), or its time is over."""
 
 
@@ -23,7 +23,7 @@ def sign(command: Command, site: str, device: str, key: bytes) -> Command:
     return replace(command, sig=_signature(command, site, device, key))
 
 
-def verify(command: Command, site: str, device: str, key: bytes, now: int) -> Refusal | None:
+def verify(command: Command, site: str, device: str, key: bytes, now: int) -> SignatureFault | None:
     """Why to refuse the command at `now` (epoch ms), or None. Raises ValueError if the key is empty."""
     right = _signature(command, site, device, key)
     if not hmac.compare_digest(right.encode(), command.sig.encode()):

@@ -26,9 +26,9 @@ IN_FLIGHT: Final = 32
 _QUEUED_COMMANDS: Final = 100
 _SESSION_S: Final = 3600  # how long the broker keeps commands for us while we are away
 
-Answer = Literal["taken", "refused", "unheard"]
+PubAckAnswer = Literal["taken", "refused", "unheard"]
 """What a PUBACK says. `unheard`: nobody has subscribed, so the broker keeps the message for nobody."""
-OnAck = Callable[[int, Answer], None]
+OnAck = Callable[[int, PubAckAnswer], None]
 """Hears of a PUBACK: the packet's id, and the broker's answer."""
 _NO_MATCHING_SUBSCRIBERS: Final = 0x10
 
@@ -41,6 +41,9 @@ class ClientOptions:
 
     `mqtts://` in the url means TLS; secrets come from files. `capacity` bounds the messages held, sent or
     not; `keep_s` is how long a message is kept after its PUBACK, to be sent again after a reconnect.
+    `command_memory` is a file of the client's own (0600, at most 100 KB) that remembers over restarts which
+    commands were run. Without it a restarted device would run a command again that is sent again before it
+    expires; nothing that expires more than 24 h ahead is run at all.
     """
 
     url: str
@@ -55,6 +58,7 @@ class ClientOptions:
     capacity: int = 10_000
     keep_s: float = 10.0
     drain_s: float = 5.0  # how long leaving waits for what is pending
+    command_memory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,27 @@ import pytest
 from collector.broker import Mosquitto, find_mosquitto
 from collector.broker import free_port as any_free_port
 from simulators.regions import write_region
-from tests.servers import NO_INFLUX, InfluxDB, VictoriaMetrics, influx_2
+from tests.servers import NO_INFLUX, NO_NAMESPACE, InfluxDB, VictoriaMetrics, influx_2
 
 ROOT = Path(__file__).resolve().parents[1]
+NOT_TRIED = (
+    (
+        NO_INFLUX,
+        "INFLUXDB 2 WAS NOT TESTED",
+        "put an influxd 2.x on the PATH, or name a server in NAGARI_TEST_INFLUX_URL (influx://host:8086/org/any)"
+        " with NAGARI_TEST_INFLUX_TOKEN.",
+    ),
+    (NO_NAMESPACE, "THE BROKER'S FILES AS SHIPPED WERE NOT TESTED", f"{NO_NAMESPACE}."),
+)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was not tried for want of a server must not look like a pass."""
-    skipped = sum(NO_INFLUX in str(report.longrepr) for report in terminalreporter.getreports("skipped"))
-    if skipped:
-        terminalreporter.section("INFLUXDB 2 WAS NOT TESTED", sep="!", red=True)
-        terminalreporter.line(
-            f"{skipped} tests did not run: put an influxd 2.x on the PATH, or name a server in"
-            " NAGARI_TEST_INFLUX_URL (influx://host:8086/org/any) with NAGARI_TEST_INFLUX_TOKEN."
-        )
+    for reason, title, mend in NOT_TRIED:
+        skipped = sum(reason in str(report.longrepr) for report in terminalreporter.getreports("skipped"))
+        if skipped:
+            terminalreporter.section(title, sep="!", red=True)
+            terminalreporter.line(f"{skipped} tests did not run: {mend}")
 
 
 @pytest.fixture(scope="session")

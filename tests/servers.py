@@ -19,6 +19,7 @@ from influxdb_client import InfluxDBClient
 from collector.core.storeurl import parse
 
 NO_INFLUX = "there is no InfluxDB 2 here"
+NO_NAMESPACE = "root, unshare, nsenter, ip, ss and Debian's mosquitto are needed for a network of its own"
 HOST = "127.0.0.1"
 PROGRAM = "victoria-metrics"
 FLAGS = ("-dedup.minScrapeInterval=1ms", "-retentionPeriod=100y")

@@ -1,4 +1,4 @@
-"""The alarm engine: journal records in, transitions out; the same journal gives the same transitions.
+"""The alarm engine: journal records in, decisions out; the same journal gives the same decisions.
 
 A sign of life of a device is any reading of it that is not retained (late ones too), an event, an answer, a
 live `online`. Silence is armed by its first reading. A series' own silence (`absent` with a metric) is broken
@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.alarms import deadlines, scan, silence
-from collector.alarms import snapshot as snapshots
+import numpy as np
+
+from collector.alarms import snapshot
 from collector.alarms.actions import Refused, act
-from collector.alarms.lifecycle import interrupt
-from collector.alarms.model import Alert, Transition
-from collector.alarms.ruleset import RuleSet
-from collector.alarms.timers import Timer
-from collector.alarms.world import World
-from collector.core.readings import I64, Readings, SeriesKey, SeriesTable
+from collector.alarms.alarm import interrupt
+from collector.alarms.model import Alert
+from collector.alarms.rules.ruleset import RuleSet
+from collector.alarms.system import SHELF, AlarmSystem
+from collector.core.decision import Decision
+from collector.core.readings import I64, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
 from collector.core.roster import Part
+from devices.model import Presence
 from devices.region import Region
+
+_STRETCH = 16_384  # rows tested at once: what a deadline cuts short is tested again, so this bounds the waste
 
 
 class Engine:
@@ -32,12 +36,12 @@ class Engine:
     """
 
     def __init__(self, table: SeriesTable) -> None:
-        self._world = World(table)
+        self._system = AlarmSystem(table)
 
     @property
     def alerts(self) -> Mapping[str, Alert]:
         """All alerts that are not gone, by id: pending, active, and cleared but not acknowledged. A copy."""
-        return self._world.alerts.copy()
+        return self._system.register.alerts.copy()
 
     def region(self, region: Region, rules: RuleSet, now: int, offset: int) -> None:
         """From here on this version of inventory and rules holds.
@@ -46,109 +50,121 @@ class Engine:
         reading clears it by the new limits; what was waiting waits for the next reading. Alerts whose rule or
         device is gone are retired.
         """
-        world = self._world
-        if world.installed is not None:
-            deadlines.fire(world, now, offset)
-        for target in world.install(region, rules, now):
-            if target.alert is not None:
-                world.retire(target.alert, now, offset)
-        deadlines.restart(world)
+        system = self._system
+        if system.installed:
+            system.pass_time(now, offset)
+        for alarm in system.install(region, rules, now):
+            if alarm.alert is not None:
+                system.register.retire(alarm.alert, now, offset)
+        system.restart()
 
     def rows(self, rows: Readings, offsets: I64) -> None:
         """Readings between two other records, in the journal's order, each with its record's offset.
 
         Retained ones are passed over, as if they were not in the journal.
         """
-        scan.scan(self._world, rows, offsets)
+        kept = (rows.quality & int(Quality.RETAINED)) == 0
+        if not kept.all():
+            rows, offsets = rows.take(kept), offsets[kept]
+        self._system.series.learn()
+        at = 0
+        while at < len(rows):
+            self._system.pass_time(int(rows.received[at]), int(offsets[at]))
+            stretch = slice(at, self._until_deadline(rows.received, at))
+            at += self._system.series.test(rows, offsets, stretch)
+
+    def _until_deadline(self, received: I64, at: int) -> int:
+        """Where the stretch of rows from `at` on ends: at the next deadline, as is known now."""
+        end = min(at + _STRETCH, len(received))
+        deadline = self._system.timers.soonest(int(received[end - 1]))
+        return end if deadline is None else at + int(np.searchsorted(received[at:end], deadline))
 
     def heard(self, device: SeriesKey, now: int, offset: int) -> None:
         """A sign of life without values (the key's metric does not matter). It arms nothing."""
-        deadlines.fire(self._world, now, offset)
-        unit = self._world.devices.find(device.site, device.device)
+        self._system.pass_time(now, offset)
+        life = self._system.life
+        unit = life.fleet.find(device.site, device.device)
         if unit:
-            silence.heard(self._world, unit, now, offset, reading=False)
+            life.hear(unit, now, offset, reading=False)
 
-    def presence(self, site: str, device: str, online: bool, now: int, offset: int) -> None:
-        """A live (not retained) state message. `offline` makes those behind a publisher unknown, no more."""
-        deadlines.fire(self._world, now, offset)
-        unit = self._world.devices.find(site, device)
-        if not unit:
-            return
-        if online:
-            silence.heard(self._world, unit, now, offset, reading=False)
-        else:
-            silence.lose(self._world, unit)
+    def state(
+        self, site: str, device: str, online: bool, now: int, offset: int, *, retained: bool = False
+    ) -> None:
+        """A state message. It raises nothing; a live `online` is a sign of life, a retained one is none.
+
+        Of a device that the region does not know at that site it says nothing.
+        """
+        self._system.pass_time(now, offset)
+        life = self._system.life
+        unit = life.fleet.find(site, device)
+        if unit and online and not retained:
+            life.hear(unit, now, offset, reading=False)
+        if unit:
+            life.say(unit, online, now, offset)
+
+    def presence_of(self, device: str) -> Presence | None:
+        """As in `presence`, of one device; None where nothing is known. From any thread."""
+        return self._system.life.presence_of(device)
+
+    def presence(self) -> Mapping[str, Presence]:
+        """By device id, of those whose presence is known, or unknown because their publisher is gone.
+
+        From any thread.
+        """
+        return self._system.life.presence()
 
     def gap(self, start: int, end: int, offset: int) -> None:
         """From `start` to `end`, the record's stamp, we could not listen: only shelves ran out meanwhile."""
-        world = self._world
-        deadlines.fire(world, start, offset)
-        world.floor = max(world.floor, end)
-        for target in world.targets():
-            waiting = target.phase
-            interrupt(target)
-            if target.phase is not waiting:
-                world.settle(target)
-                silence.arm(world, target)
-        deadlines.fire(world, end, offset)
+        system = self._system
+        system.pass_time(start, offset)
+        system.life.floor = max(system.life.floor, end)
+        for alarm in system.register.alarms():
+            waiting = alarm.phase
+            interrupt(alarm)
+            if alarm.phase is not waiting:
+                system.settle(alarm)
+                system.life.arm(alarm)
+        system.pass_time(end, offset)
 
     def action(self, action: Action, now: int, offset: int) -> None:
         """An operator's action. One that makes no sense gives a `refused` transition with the reason."""
-        world = self._world
-        deadlines.fire(world, now, offset)
-        target = world.owners.get(action.alert)
-        if target is None:
+        system, register = self._system, self._system.register
+        system.pass_time(now, offset)
+        alarm = register.alarm_of.get(action.alert)
+        if alarm is None:
             why = "there is no such alert, or it is over: cleared and acknowledged"
-            self._refuse(action, why, None, now, offset)
+            register.refuse(action, why, None, now, offset)
             return
         try:
-            kind = act(target, action, now)
+            kind = act(alarm, action, now)
         except Refused as refused:
-            self._refuse(action, str(refused), target.alert, now, offset)
+            register.refuse(action, str(refused), alarm.alert, now, offset)
             return
         if kind == "shelved":
-            world.push(target, target.shelved_until, Timer.SHELF)
-        world.note(target, kind, now, offset, action)
-        world.settle(target)
-
-    def _refuse(self, action: Action, why: str, alert: Alert | None, now: int, offset: int) -> None:
-        self._world.out.append(Transition("refused", now, offset, alert, action.by, why, action.id))
+            system.timers.set(alarm.shelved_until, SHELF, alarm.name)
+        register.note(alarm, kind, now, offset, "operator", action=action)
+        system.settle(alarm)
 
     def advance(self, now: int, offset: int) -> None:
         """A watermark: nothing came until `now`, and we were listening."""
-        deadlines.fire(self._world, now, offset)
+        self._system.pass_time(now, offset)
 
-    def drain(self) -> list[Transition]:
+    def drain(self) -> list[Decision]:
         """What happened since the last drain, in order."""
-        out, self._world.out = self._world.out, []
-        return out
-
-    def snapshot(self) -> bytes:
-        """The whole state but for undrained transitions: drain first. Holds names, no series numbers."""
-        return snapshots.dump(self._world)
+        return self._system.register.drain()
 
     def save(self) -> Part:
-        """The same, to be kept with other things."""
-        return snapshots.save(self._world)
-
-    @classmethod
-    def restore(cls, table: SeriesTable, region: Region, rules: RuleSet, data: bytes) -> Engine:
-        """The engine as it was. Raises ValueError on a damaged snapshot, or one of another region.
-
-        Under other rules (the collector's own may
-        change with its version) alerts go on by the new ones as after a gap, and those without a rule are
-        retired with the next record.
-        """
-        return cls._resumed(table, region, rules, snapshots.load(data))
+        """The whole state but for undrained transitions: drain first. A copy; series go by name."""
+        return snapshot.save(self._system)
 
     @classmethod
     def load(cls, table: SeriesTable, region: Region, rules: RuleSet, part: Part) -> Engine:
-        """The same from what `save` gave."""
-        return cls._resumed(table, region, rules, snapshots.of(part))
+        """The engine as it was when `save` gave the part.
 
-    @classmethod
-    def _resumed(cls, table: SeriesTable, region: Region, rules: RuleSet, state: snapshots.State) -> Engine:
+        Raises ValueError on a damaged part, or one of another region. Under other rules (the collector's own
+        may change with its version) alerts go on by the new ones as after a gap, and those without a rule are
+        retired with the next record.
+        """
         engine = cls(table)
-        snapshots.resume(engine._world, region, rules, state)
-        deadlines.restart(engine._world)
+        snapshot.load(engine._system, region, rules, part)
         return engine

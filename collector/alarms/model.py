@@ -6,7 +6,9 @@ Times are integer epoch nanoseconds of the journal.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
+
+from collector.core.decision import Decision
 
 Severity = Literal["critical", "major", "minor", "warning"]  # ITU-T X.733
 Condition = Literal["pending", "active", "cleared"]
@@ -68,18 +70,18 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Transition:
-    """One change of one alert: what changed it, when in the journal's time, and the alert after it.
+class Transition(Decision):
+    """One change of one alert, and the alert after it.
 
-    `offset` is the journal record that caused it; of a timer, the record before which it fired.
     `refused` (an action that makes no sense) has the reason as its comment, and alert None if there is none.
     `unshelved` comes by action or by time. `withdrawn` is a pending one that was not raised after all.
     """
 
-    kind: TransitionKind
-    at: int
-    offset: int
+    kind: ClassVar[str] = "alert"
+    change: TransitionKind
     alert: Alert | None
-    by: str = ""  # who, for actions
-    comment: str = ""
-    action: str = ""  # the Action's id, for whoever awaits it
+
+    @property
+    def subject(self) -> str:
+        """The alert's id."""
+        return self.alert.id if self.alert else ""

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collector.alarms.model import Alert
-
 _YES_NO: Mapping[str, tuple[str, str]] = {"id": ("tidak", "ya"), "en": ("no", "yes")}
 _UNITS: Mapping[str, tuple[str, str, str, str]] = {
     "id": ("detik", "menit", "jam", "hari"),
     "en": ("s", "min", "h", "d"),
 }
 _SECONDS = (1, 60, 3600, 86400)
-
-
-def render(
-    text: str, alert: Alert, site: str, limit: float, unit: str, boolean: bool, silence: bool, lang: str
-) -> str:
-    """The summary with its placeholders filled. `limit` is in seconds for a `silence`."""
-    return text.format(
-        value="–" if alert.value is None else figure(alert.value, boolean, lang),
-        limit=span(limit, lang) if silence else figure(limit, boolean, lang),
-        unit=unit,
-        site=site,
-        device=alert.device,
-        metric=alert.metric,
-        rule=alert.rule,
-    )
 
 
 def figure(value: float, boolean: bool, lang: str) -> str:

@@ -109,16 +109,11 @@ class Collector:
 
     def presence_of(self, device: Device) -> Presence | None:
         """As it says of itself; unknown behind a publisher that is gone; None of whom nothing was heard."""
-        said = self._parts.alarming.presence
-        if device.via and said.get(device.via) is False:
-            return "unknown"
-        online = said.get(device.id)
-        return None if online is None else "online" if online else "offline"
+        return self._parts.alarming.course.presence_of(device.id)
 
     def presence(self) -> Mapping[str, Presence]:
         """By device id, `presence_of` of all of whom something was heard. Takes long: for a thread."""
-        found = ((device.id, self.presence_of(device)) for device in self.region.devices.values())
-        return {device: said for device, said in found if said is not None}
+        return self._parts.alarming.course.presence
 
     def stats(self) -> dict[str, int | float]:
         """The accounts; received = stored + duplicate + quarantined + dropped + in_flight in every answer."""
@@ -137,12 +132,14 @@ class Collector:
             "in_flight": received - done,
             "values": ledger.values,
             "conflicts": ledger.conflicts,
-            "unclaimed": len(parts.decoder.unclaimed),
+            "unclaimed": parts.decoder.directory(parts.alarming.course.region).unclaimed,
+            "values_left_out": parts.storing.left_out,
+            "unknown_records": sum(parts.alarming.course.unknown.values()),
             "qos0": ledger.qos0,
             "series": len(self.table),
             "alerts_active": self._alerts_active(),
             "transitions": parts.alarming.transitions,
-            "wrong_clocks": parts.alarming.wrong_clocks,
+            "wrong_clocks": parts.alarming.course.wrong_clocks,
             "store_lag_s": self.store_lag(),
             "alarm_lag_s": round(behind / 1e9, 3),
             "gaps": parts.recorder.gaps,
@@ -173,7 +170,7 @@ class Collector:
         alarming = self._parts.alarming
         if self._active[0] != alarming.transitions:
             committed = alarming.transitions
-            active = sum(alert.condition == "active" for alert in alarming.alerts.values())
+            active = sum(alert.condition == "active" for alert in alarming.course.alerts.values())
             self._active = (committed, active)
         return self._active[1]
 
@@ -244,7 +241,8 @@ class Collector:
         answer = parts.alarming.expect(action.id)  # before the look: between the two nothing is missed
         try:
             if row := await asyncio.to_thread(self.state.of_action, action.id):
-                return row.transition
+                assert isinstance(row.decision, Transition)
+                return row.decision
             await asyncio.wrap_future(parts.recorder.record(RecordKind.ACTION, asdict(action)))
             acting.journaled = True
             return await asyncio.wrap_future(answer)

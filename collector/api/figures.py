@@ -17,6 +17,8 @@ COUNTERS = {
     "values": "New values stored",
     "conflicts": "Values that differed from the one journaled first",
     "qos0": "Messages that came with QoS 0, without promise",
+    "values_left_out": "Values of unclaimed metrics for which there was no room",
+    "unknown_records": "Journal records of kinds that a newer version wrote, passed over",
     "transitions": "Alert transitions committed since the start",
     "gaps": "Times we could not listen",
     "connects": "Connections made to the broker",

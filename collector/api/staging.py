@@ -14,22 +14,19 @@ each cursor, and from there to the journal's end, where accounts and alerts stan
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import pairwise
 from pathlib import Path
 
 from collector.core.sqlitecopy import copy_database
 from collector.followers.alarming import NAME as ALARMING
 from collector.followers.storing import NAME as STORING
+from collector.ingest.logcopy import DurableFiles, finish, link, link_closed
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger, Store, StoreError
 from devices.problems import Problems
-
-Segments = Callable[[], list[tuple[Path, int]]]
 
 
 def staging(data: Path) -> Path:
@@ -37,15 +34,15 @@ def staging(data: Path) -> Path:
     return data / "backup" / "staging"
 
 
-def stage(data: Path, store: Store, segments: Segments) -> dict[str, int]:
+def stage(data: Path, store: Store, files: Callable[[], DurableFiles]) -> dict[str, int]:
     """Lay out `data` and `store` in `staging(data)`; what was there before is gone. Raises Problems.
 
-    `segments` gives the journal's files, oldest first, and how many bytes of each are durable; the last one
-    may be growing. Gives the accounts as they stood at least (counts of messages and values).
+    `files` gives the journal's files as they are at that moment; the last one may be growing. Gives the
+    accounts as they stood at least (counts of messages and values).
     """
     folder = staging(data)
     try:
-        return asdict(_stage(data, store, segments, folder))
+        return asdict(_stage(data, store, files, folder))
     except (OSError, sqlite3.Error, StoreError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         why = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -53,51 +50,19 @@ def stage(data: Path, store: Store, segments: Segments) -> dict[str, int]:
         raise Problems.one(str(folder), f"the backup cannot be laid out ({why})", mend) from error
 
 
-def closed_segments(data: Path) -> list[tuple[Path, int]]:
-    """The journal's files of a collector that does not run."""
-    return [(path, path.stat().st_size) for path in sorted((data / "journal").glob("*.seg"))]
-
-
-def _stage(data: Path, store: Store, segments: Segments, folder: Path) -> Ledger:
+def _stage(data: Path, store: Store, files: Callable[[], DurableFiles], folder: Path) -> Ledger:
     shutil.rmtree(folder, ignore_errors=True)
     own, journal = folder / "data", folder / "data" / "journal"
     for made in (journal, own / "snapshots", folder / "store"):
         made.mkdir(parents=True, mode=0o700)
-    _link_closed(segments(), journal)
+    link_closed(files(), journal)
     for snapshot in sorted((data / "snapshots").glob("*.snapshot")):
-        _link(snapshot, own / "snapshots")
+        link(snapshot, own / "snapshots")
     copy_database(data / "state.db", own / "state.db")
     ledger = store.ledger() or Ledger()
     store.snapshot(folder / "store")
-    now = segments()
-    _link_closed(now, journal)
-    _copy_open(now, journal)
-    _drop_before(journal, _floor(own / "snapshots"))
+    finish(files(), journal, _floor(own / "snapshots"))
     return ledger
-
-
-def _link_closed(segments: list[tuple[Path, int]], journal: Path) -> None:
-    for path, _ in segments[:-1]:
-        _link(path, journal)
-
-
-def _link(file: Path, folder: Path) -> None:
-    """The file never changes any more. One that was dropped at this moment is not needed."""
-    target = folder / file.name
-    if not target.exists():
-        try:
-            os.link(file, target)
-        except FileNotFoundError:
-            return
-
-
-def _copy_open(segments: list[tuple[Path, int]], journal: Path) -> None:
-    for path, size in segments[-1:]:
-        with path.open("rb") as source, (journal / path.name).open("xb") as target:
-            left = size
-            while left and (piece := source.read(min(left, 1 << 20))):
-                target.write(piece)
-                left -= len(piece)
 
 
 def _floor(snapshots: Path) -> int:
@@ -105,11 +70,3 @@ def _floor(snapshots: Path) -> int:
     kept = Snapshots(snapshots)
     newest = [kept.newest(name) for name in (ALARMING, STORING)]
     return min(0 if found is None else found[0] for found in newest)
-
-
-def _drop_before(journal: Path, floor: int) -> None:
-    """A file is not needed if the next one begins at or before the floor."""
-    files = sorted(journal.glob("*.seg"))
-    for file, following in pairwise(files):
-        if int(following.stem) <= floor:
-            file.unlink()

@@ -18,11 +18,12 @@ from pathlib import Path
 import httpx
 
 from collector.api.backupwatch import LAST
-from collector.api.staging import closed_segments, stage, staging
+from collector.api.staging import stage, staging
 from collector.backup import manifest, settings
 from collector.backup.restic import Restic
 from collector.core.config import Config
 from collector.core.readings import SeriesTable
+from collector.ingest.logcopy import closed_files
 from collector.state import State
 from collector.store.stores import open_store
 from devices.problems import Problems
@@ -167,7 +168,7 @@ def _stage(config: Config, say: Say, wait: float) -> tuple[dict[str, int], int]:
     say("the collector does not run: its files are read as they are")
     store = open_store(config.store, data, SeriesTable())
     try:
-        return stage(data, store, lambda: closed_segments(data)), who.token_id
+        return stage(data, store, lambda: closed_files(data / "journal")), who.token_id
     finally:
         store.close()
 

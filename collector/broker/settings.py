@@ -14,6 +14,7 @@ SHIPPED: Mapping[str, str] = {
     "max_inflight_messages": "2000",
     "persistent_client_expiration": "14d",
     "message_size_limit": "2097152",
+    "max_packet_size": "2228224",
     "max_keepalive": "300",
     "set_tcp_nodelay": "true",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from devices.agent.run import AgentOptions, Target
+    from devices.agent.run import AgentOptions, ProbeTarget
     from devices.region import Region
 
 EPILOG = """
@@ -83,7 +83,7 @@ async def _until_stopped(options: AgentOptions) -> None:
     await run_agent(options, stop)
 
 
-def _from_region(folder: Path, device: str) -> tuple[str, list[Target]]:
+def _from_region(folder: Path, device: str) -> tuple[str, list[ProbeTarget]]:
     from devices.problems import Problems  # noqa: PLC0415
     from devices.region import load, read_folder  # noqa: PLC0415
 
@@ -96,7 +96,7 @@ def _from_region(folder: Path, device: str) -> tuple[str, list[Target]]:
     return me.site, _targets(region, device)
 
 
-def _targets(region: Region, device: str) -> list[Target]:
+def _targets(region: Region, device: str) -> list[ProbeTarget]:
     """The devices behind this one that say in a label `target` what they stand for."""
     from devices.agent.run import parse_target  # noqa: PLC0415
 

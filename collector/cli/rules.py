@@ -10,8 +10,8 @@ import typer
 from collector.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from collector.alarms.rulefile import RuleTable
-    from collector.alarms.ruleset import RuleSet
+    from collector.alarms.rules import RuleSet
+    from collector.alarms.rules.tables import RuleTable
     from devices.region import Region
 
 rules = typer.Typer(no_args_is_help=True, help="Check the rules of a region folder before they go live.")
@@ -39,7 +39,7 @@ def check(
 @rules.command("schema", epilog="Example: `nagari rules schema > rules.schema.json`, for your editor")
 def schema() -> None:
     """The JSON Schema of a rule file."""
-    from collector.alarms.rulefile import schema as json_schema  # noqa: PLC0415
+    from collector.alarms.rules.tables import schema as json_schema  # noqa: PLC0415
     from collector.cli import show  # noqa: PLC0415
 
     show.print_json(json_schema())
@@ -60,12 +60,14 @@ def _words(rule: RuleTable) -> tuple[str, str, str]:
 
 
 def _value(name: str, value: object) -> str:
-    seconds = name in {"for", "keep"} or (name == "absent" and not isinstance(value, bool))
-    return f"{value:g}s" if seconds and isinstance(value, int | float) else str(value).lower()
+    from collector.alarms.rules.tables import DURATIONS  # noqa: PLC0415
+
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:g}s" if name in DURATIONS and is_number else str(value).lower()
 
 
 def _count(rule: RuleTable, region: Region) -> int:
-    from collector.alarms.ruleset import matches  # noqa: PLC0415
+    from collector.alarms.rules.ruleset import matches  # noqa: PLC0415
 
     return sum(matches(rule.select, device, region) for device in region.devices.values())
 

@@ -209,6 +209,7 @@ class Limits(_Section):
     """Caps on what the field can make us hold."""
 
     unclaimed_series: int = Field(10_000, ge=0)
+    unclaimed_of_device: int = Field(100, ge=0)  # of them, so many of one device
     head_bytes: Size = size("64MB")  # of the journal's newest records shared in memory with the followers
     unacked_bytes: Size = size("16MB")  # received and not yet durable: beyond it the session stops reading
 

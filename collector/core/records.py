@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from itertools import chain
 
 import numpy as np
 
@@ -69,6 +71,36 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.kinds)
+
+    def cut(self, begin: int, end: int) -> Batch:
+        """The records from index `begin` to before `end`. Where what is lost ends is not known inside."""
+        whole, part = end == len(self), slice(begin, end)
+        return Batch(
+            self.start if begin == 0 else int(self.offsets[begin]),
+            self.end if whole else int(self.offsets[end]),
+            self.kinds[part],
+            self.flags[part],
+            self.topics[part],
+            self.payloads[part],
+            self.stamps[part],
+            self.offsets[part],
+            self.messages if whole else -1,
+        )
+
+    @staticmethod
+    def join(parts: Sequence[Batch]) -> Batch:
+        """Batches that follow each other, as one. How many messages there were is the last one's to know."""
+        return Batch(
+            parts[0].start,
+            parts[-1].end,
+            list(chain.from_iterable(part.kinds for part in parts)),
+            list(chain.from_iterable(part.flags for part in parts)),
+            list(chain.from_iterable(part.topics for part in parts)),
+            list(chain.from_iterable(part.payloads for part in parts)),
+            np.concatenate([part.stamps for part in parts]),
+            np.concatenate([part.offsets for part in parts]),
+            parts[-1].messages,
+        )
 
     @staticmethod
     def empty(start: int, end: int, messages: int) -> Batch:

@@ -32,6 +32,8 @@ def run_demo(plan: Plan, ready: Callable[[LocalBroker], None], say: Say) -> None
 @contextmanager
 def _broker(plan: Plan) -> Iterator[LocalBroker]:
     broker = start_broker(plan.folder / "broker", plan.mqtt)
+    if broker.kind == "embedded":  # it keeps no session from one start to the next: none is lost
+        (plan.folder / "data" / "mqtt-session").unlink(missing_ok=True)
     try:
         yield broker
     finally:

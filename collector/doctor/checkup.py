@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 from collector.core.config import Config, Mqtt, StoreConfig, load
-from collector.doctor import machine, mosquitto
+from collector.doctor import machine, mosquitto, mosquitto_conf, mosquitto_log
 from collector.doctor.findings import Finding
-from collector.doctor.probe import Wanted, probe
+from collector.doctor.mosquitto_conf import Setting
+from collector.doctor.probe import ACCOUNT_MEND, BrokerDemands, probe
 from collector.doctor.wire import Account
 from collector.followers.versions import with_rules
 from collector.state import State
@@ -47,7 +49,7 @@ def examine(order: Order) -> Iterator[Finding]:
     yield from _store(config.store)
     if order.mosquitto_conf:
         yield from _conf(order.mosquitto_conf, config.mqtt)
-    yield from _broker(config.mqtt, order)
+    yield from _broker(config, order)
 
 
 def account(mqtt: Mqtt, username: str | None = None, password_file: Path | None = None) -> Account:
@@ -131,12 +133,33 @@ def _store(config: StoreConfig) -> list[Finding]:
 
 
 def _conf(file: Path, mqtt: Mqtt) -> list[Finding]:
-    return _told("mosquitto.conf", lambda: mosquitto.judge(mosquitto.read(file), mqtt.session_expiry))
-
-
-def _broker(mqtt: Mqtt, order: Order) -> list[Finding]:
     def look() -> list[Finding]:
+        conf = mosquitto_conf.read(file)
+        found = mosquitto.judge(conf, mqtt.session_expiry)
+        log = conf.settings.get("log_dest", Setting("", "")).value.split(maxsplit=1)
+        names = {mqtt.client_id, mqtt.username or mqtt.client_id}
+        return [*found, mosquitto_log.judge(Path(log[1]), names)] if log[:1] == ["file"] else found
+
+    return _told("mosquitto.conf", look)
+
+
+def _broker(config: Config, order: Order) -> list[Finding]:
+    mqtt = config.mqtt
+
+    def look() -> list[Finding]:
+        if mqtt.username and not order.username and _runs(config):
+            what = "not tried: the collector runs under this account, and might be thrown out by it"
+            return [Finding("warning", "broker", what, ACCOUNT_MEND)]
         who = account(mqtt, order.username, order.password_file)
-        return asyncio.run(probe(who, Wanted(int(mqtt.session_expiry), mqtt.receive_max)))
+        return asyncio.run(probe(who, BrokerDemands(int(mqtt.session_expiry), mqtt.receive_max)))
 
     return _told("broker credentials", look)
+
+
+def _runs(config: Config) -> bool:
+    """Whether a collector of these settings runs now: it answers at its own address."""
+    try:
+        with urlopen(f"http://{config.http.listen}/healthz", timeout=1):
+            return True
+    except (OSError, ValueError):
+        return False

@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from ipaddress import ip_address
-from pathlib import Path
 
 from collector.doctor.findings import Finding
-from devices.problems import Problems
+from collector.doctor.mosquitto_conf import Conf, ListenerSettings, Setting
 
 PAYLOAD_MAX = 256 * 1024  # what the contract with the field allows
 PACKET_MAX = PAYLOAD_MAX + 1024  # with topic and properties
 RESEND_S = 10  # DeviceClient sends again what it published so long before a lost connection
 _SPANS = {"h": 3600, "d": 86400, "w": 7 * 86400, "m": 30 * 86400, "y": 365 * 86400}
-Verdict = tuple[str, str, str] | None  # status, what, mend
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A line of the file; `where` is file:line, or says that it is the default."""
-
-    value: str
-    where: str
-
-
-@dataclass(slots=True)
-class Listener:
-    """One `listener`, with the settings that stand below it."""
-
-    where: str
-    port: str
-    address: str
-    settings: dict[str, Setting] = field(default_factory=dict)
-
-    @property
-    def local(self) -> bool:
-        """Whether only this machine can reach it (or it is a socket file)."""
-        if self.port == "0" or self.address == "localhost":
-            return True
-        try:
-            return ip_address(self.address).is_loopback
-        except ValueError:
-            return False
-
-
-@dataclass(slots=True)
-class Conf:
-    """A mosquitto.conf with what it includes: the last value of each setting, and the listeners."""
-
-    settings: dict[str, Setting] = field(default_factory=dict)
-    listeners: list[Listener] = field(default_factory=list)
-
-
-def read(file: Path) -> Conf:
-    """Read the file and the *.conf of its `include_dir`. Raises Problems."""
-    conf = Conf()
-    for where, name, value in _lines(file):
-        if name == "listener":
-            port, _, address = value.partition(" ")
-            conf.listeners.append(Listener(where, port, address.strip()))
-        elif conf.listeners and name in _PER_LISTENER:
-            conf.listeners[-1].settings[name] = Setting(value, where)
-        else:
-            conf.settings[name] = Setting(value, where)
-    return conf
+Judgement = tuple[str, str, str] | None  # status, what, mend
+Opening = tuple[bool, str, str, str]  # whether it is bad, where, what, mend
 
 
 def judge(conf: Conf, session_expiry: float) -> list[Finding]:
@@ -75,26 +24,8 @@ def judge(conf: Conf, session_expiry: float) -> list[Finding]:
     return findings + [finding for listener in conf.listeners for finding in _entry(conf, listener)]
 
 
-def _lines(file: Path) -> list[tuple[str, str, str]]:
-    try:
-        text = file.read_text("utf-8", "replace")
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise Problems.one(str(file), f"cannot be read ({why})", "name the broker's mosquitto.conf") from None
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        name, _, value = line.strip().partition(" ")
-        if not name or name.startswith("#"):
-            continue
-        found.append((f"{file}:{number}", name, value.strip()))
-        if name == "include_dir":
-            included = sorted(Path(value.strip()).glob("*.conf"))
-            found += [entry for each in included for entry in _lines(each)]
-    return found
-
-
 def _judged(
-    conf: Conf, name: str, default: str, rule: Callable[[str, Conf, float], Verdict], expiry: float
+    conf: Conf, name: str, default: str, rule: Callable[[str, Conf, float], Judgement], expiry: float
 ) -> Finding:
     setting = conf.settings.get(name, Setting(default, "mosquitto's default"))
     check = f"mosquitto {name}"
@@ -111,31 +42,27 @@ def _judged(
     return Finding("bad" if status == "bad" else "warning", check, said, mend)
 
 
-def _get(conf: Conf, name: str, default: str) -> str:
-    return conf.settings[name].value.lower() if name in conf.settings else default
-
-
-def _persistence(value: str, _conf: Conf, _expiry: float) -> Verdict:
+def _persistence(value: str, _conf: Conf, _expiry: float) -> Judgement:
     if value == "true":
         return None
     return "bad", "a restart of the broker loses every waiting message and session", "persistence true"
 
 
-def _on_changes(value: str, _conf: Conf, _expiry: float) -> Verdict:
+def _on_changes(value: str, _conf: Conf, _expiry: float) -> Judgement:
     if value != "true":
         return None
     what = "saves after every few messages: safe, but a factor of 25 slower, and minutes when a queue is long"
     return "warning", what, "autosave_on_changes false, with autosave_interval 1"
 
 
-def _autosave(value: str, conf: Conf, _expiry: float) -> Verdict:
+def _autosave(value: str, conf: Conf, _expiry: float) -> Judgement:
     interval = int(value)
     mend = "autosave_interval 1"
-    if _get(conf, "persistence", "false") != "true":
+    if conf.get("persistence", "false") != "true":
         return None  # said already; nothing is saved at all
     if interval == 0:
         return "bad", "saves only when it ends in peace: a crash loses everything since its start", mend
-    changes = _get(conf, "autosave_on_changes", "false") == "true"
+    changes = conf.get("autosave_on_changes", "false") == "true"
     if changes:
         what = f"a crash loses up to the last {interval} changes"
         return None if interval == 1 else ("warning" if interval <= 100 else "bad", what, mend)
@@ -145,21 +72,21 @@ def _autosave(value: str, conf: Conf, _expiry: float) -> Verdict:
     return None if interval <= 2 else ("warning", what, mend)
 
 
-def _no_limit(what: str, status: str = "bad") -> Callable[[str, Conf, float], Verdict]:
-    def rule(value: str, conf: Conf, _expiry: float) -> Verdict:
+def _no_limit(what: str, status: str = "bad") -> Callable[[str, Conf, float], Judgement]:
+    def rule(value: str, conf: Conf, _expiry: float) -> Judgement:
         return None if int(value) == 0 else (status, what.format(n=int(value)), "0 (no limit)")
 
     return rule
 
 
-def _inflight(value: str, _conf: Conf, _expiry: float) -> Verdict:
+def _inflight(value: str, _conf: Conf, _expiry: float) -> Judgement:
     if int(value) == 0 or int(value) >= 500:
         return None
     what = f"the collector gets at most {value} messages per round trip, so a long queue is slow to empty"
     return "warning", what, "max_inflight_messages 2000"
 
 
-def _expiration(value: str, _conf: Conf, expiry: float) -> Verdict:
+def _expiration(value: str, _conf: Conf, expiry: float) -> Judgement:
     if value in {"", "never"}:
         return None
     span = int(value[:-1]) * _SPANS[value[-1]]
@@ -170,8 +97,8 @@ def _expiration(value: str, _conf: Conf, expiry: float) -> Verdict:
     return "bad", what, "persistent_client_expiration 14d, or longer than mqtt.session_expiry"
 
 
-def _at_least(least: int, unlimited: int) -> Callable[[str, Conf, float], Verdict]:
-    def rule(value: str, _conf: Conf, _expiry: float) -> Verdict:
+def _at_least(least: int, unlimited: int) -> Callable[[str, Conf, float], Judgement]:
+    def rule(value: str, _conf: Conf, _expiry: float) -> Judgement:
         if not value or int(value) == unlimited or int(value) >= least:
             return None
         return "bad", f"a lawful message of {PAYLOAD_MAX} bytes is refused", f"{least} or more"
@@ -179,19 +106,19 @@ def _at_least(least: int, unlimited: int) -> Callable[[str, Conf, float], Verdic
     return rule
 
 
-def _retain(value: str, _conf: Conf, _expiry: float) -> Verdict:
+def _retain(value: str, _conf: Conf, _expiry: float) -> Judgement:
     if value == "true":
         return None
     return "bad", "publishers cannot leave their state (online, offline)", "retain_available true"
 
 
-def _qos0(value: str, _conf: Conf, _expiry: float) -> Verdict:
+def _qos0(value: str, _conf: Conf, _expiry: float) -> Judgement:
     if value != "true":
         return None
     return "warning", "queues fill with messages that nobody promised to keep", "queue_qos0_messages false"
 
 
-_RULES: dict[str, tuple[str, Callable[[str, Conf, float], Verdict]]] = {
+_RULES: dict[str, tuple[str, Callable[[str, Conf, float], Judgement]]] = {
     "persistence": ("false", _persistence),
     "autosave_on_changes": ("false", _on_changes),
     "autosave_interval": ("1800", _autosave),
@@ -212,40 +139,37 @@ _RULES: dict[str, tuple[str, Callable[[str, Conf, float], Verdict]]] = {
     "retain_available": ("true", _retain),
     "queue_qos0_messages": ("false", _qos0),
 }
-_PER_LISTENER = {
-    "certfile",
-    "keyfile",
-    "cafile",
-    "capath",
-    "tls_version",
-    "require_certificate",
-    "psk_file",
-} | {
-    "protocol",
-    "mount_point",
-    "max_connections",
-    "use_username_as_clientid",
-}
-_ENTRY = {
-    "allow_anonymous",
-    "password_file",
-    "acl_file",
-}  # a listener's own when per_listener_settings is true
-_PER_LISTENER |= _ENTRY
 
 
-def _entry(conf: Conf, listener: Listener) -> list[Finding]:
+def _entry(conf: Conf, listener: ListenerSettings) -> list[Finding]:
     check = f"mosquitto listener {listener.port} {listener.address}".rstrip()
+    if not listener.meant:
+        what = f"{listener.opened_by} stands before the first listener, so mosquitto opens one more,"
+        what += " on all interfaces"
+        mend = "put the setting below each `listener` line that it is meant for"
+        return [Finding("bad", check, f"{listener.where}: {what}", mend)]
     said = [
         Finding("bad" if bad else "warning", check, f"{where}: {what}", mend)
-        for bad, where, what, mend in _openings(conf, listener)
+        for bad, where, what, mend in [*_openings(conf, listener), *_sessions(conf, listener)]
     ]
     return said or [
         Finding("ok", check, f"{'this machine only' if listener.local else 'TLS, accounts, ACL'}")
     ]
 
 
-def _openings(conf: Conf, listener: Listener) -> list[tuple[bool, str, str, str]]:
+def _sessions(conf: Conf, listener: ListenerSettings) -> list[Opening]:
+    """Whether an account can enter under another's client id. Where there are no accounts, anybody can."""
+    anonymous = _of(conf, listener, "allow_anonymous")
+    accounts = not listener.local or _of(conf, listener, "password_file")
+    if (anonymous and anonymous.value.lower() == "true") or not accounts:
+        return []
+    if listener.is_true("use_username_as_clientid"):
+        return []
+    what = "any account can take over or wipe the collector's session by naming its client id"
+    return [(True, listener.where, what, "use_username_as_clientid true, below this listener")]
+
+
+def _openings(conf: Conf, listener: ListenerSettings) -> list[Opening]:
     if listener.local:
         return []
     found = []
@@ -261,12 +185,28 @@ def _openings(conf: Conf, listener: Listener) -> list[tuple[bool, str, str, str]
     if not {"certfile", "psk_file"} & listener.settings.keys():
         mend = "certfile and keyfile, or bind it to 127.0.0.1"
         found.append((False, listener.where, "passwords and readings cross the network in the clear", mend))
+    elif _takes_cbc(listener):
+        what = "TLS 1.2 with CBC is taken, which is open to padding attacks"
+        found.append((False, listener.where, what, "ciphers ECDHE+AESGCM:ECDHE+CHACHA20"))
     return found
 
 
-def _of(conf: Conf, listener: Listener, name: str) -> Setting | None:
+def _takes_cbc(listener: ListenerSettings) -> bool:
+    """Whether its TLS 1.2 takes a suite without authenticated encryption."""
+    told = listener.settings
+    if "certfile" not in told or ("tls_version" in told and told["tls_version"].value == "tlsv1.3"):
+        return False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.set_ciphers(told["ciphers"].value if "ciphers" in told else "DEFAULT")
+    except ssl.SSLError:  # a list for another OpenSSL
+        return False
+    return not all(cipher["aead"] for cipher in context.get_ciphers())
+
+
+def _of(conf: Conf, listener: ListenerSettings, name: str) -> Setting | None:
     """With per_listener_settings the listener's own; otherwise one holds for all, wherever it stands."""
-    if _get(conf, "per_listener_settings", "false") == "true":
+    if conf.per_listener:
         return listener.settings.get(name)
     everywhere = [conf.settings, *(each.settings for each in conf.listeners)]
     return next((settings[name] for settings in everywhere if name in settings), None)

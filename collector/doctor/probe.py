@@ -14,25 +14,25 @@ import mqtt5
 
 from collector.doctor.findings import Finding
 from collector.doctor.mosquitto import PACKET_MAX
-from collector.doctor.wire import Account, Connection, connect
+from collector.doctor.wire import Account, ProbeConnection, connect
 
 MESSAGES = 3500  # more than 1,000 queued (mosquitto's default) on top of 2,000 under way
 _WINDOW = 50
 _QUIET_S = 1.5
 _ROOT = "nagari-doctor"
 _QUEUE = "broker keeps messages"
-_ACCOUNT_MEND = "give the doctor an account of its own: --username, --password-file"
+ACCOUNT_MEND = "give the doctor an account of its own: --username, --password-file"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BrokerDemands:
     """What the collector will ask of the broker. `session_expiry` in seconds."""
 
     session_expiry: int
     receive_max: int
 
 
-async def probe(account: Account, wanted: Wanted, messages: int = MESSAGES) -> list[Finding]:
+async def probe(account: Account, demands: BrokerDemands, messages: int = MESSAGES) -> list[Finding]:
     """Look at the CONNACK, then send `messages` to itself through a session that is left and taken up again.
 
     Uses a client id and a topic drawn for this once, and removes its session at the end. An account under
@@ -40,7 +40,7 @@ async def probe(account: Account, wanted: Wanted, messages: int = MESSAGES) -> l
     """
     name = f"{_ROOT}-{secrets.token_hex(8)}"
     try:
-        connection = await connect(account, _hello(account, name, wanted, clean=False))
+        connection = await connect(account, _hello(account, name, demands, clean=False))
     except ssl.SSLError as error:
         return [_unreachable(account, f"TLS failed ({error.reason or error})", "check mqtt.ca, cert and key")]
     except (OSError, TimeoutError, ValueError) as error:
@@ -50,16 +50,16 @@ async def probe(account: Account, wanted: Wanted, messages: int = MESSAGES) -> l
         await connection.close()
         return [refused]
     reached = Finding("ok", "broker reachable", f"{account.host}:{account.port} speaks MQTT 5")
-    findings = [reached, *granted(connection.connack, wanted)]
+    findings = [reached, *granted(connection.connack, demands)]
     if connection.connack.session_present:  # not ours: the broker takes the username for the client id
         await connection.close()
         what = "not tried: the username is the client id here, and the collector's session lives under it"
-        return [*findings, Finding("warning", _QUEUE, what, _ACCOUNT_MEND)]
-    async with _removed(account, name, wanted):
-        return [*findings, await _queue(connection, account, name, wanted, messages)]
+        return [*findings, Finding("warning", _QUEUE, what, ACCOUNT_MEND)]
+    async with _removed(account, name, demands):
+        return [*findings, await _queue(connection, account, name, demands, messages)]
 
 
-def granted(connack: mqtt5.ConnAckPacket, wanted: Wanted) -> list[Finding]:
+def granted(connack: mqtt5.ConnAckPacket, demands: BrokerDemands) -> list[Finding]:
     """What the broker's CONNACK limits."""
     size, expiry = connack.max_packet_size, connack.session_expiry_interval
     checks = (
@@ -71,9 +71,9 @@ def granted(connack: mqtt5.ConnAckPacket, wanted: Wanted) -> list[Finding]:
         ),
         (
             "session expiry",
-            expiry is None or expiry >= wanted.session_expiry,
-            f"{wanted.session_expiry if expiry is None else expiry} s",
-            f"the collector asks for {wanted.session_expiry} s: raise the broker's limit",
+            expiry is None or expiry >= demands.session_expiry,
+            f"{demands.session_expiry if expiry is None else expiry} s",
+            f"the collector asks for {demands.session_expiry} s: raise the broker's limit",
         ),
         (
             "receive maximum",
@@ -106,15 +106,15 @@ def granted(connack: mqtt5.ConnAckPacket, wanted: Wanted) -> list[Finding]:
     ]
 
 
-def _hello(account: Account, name: str, wanted: Wanted, *, clean: bool) -> mqtt5.ConnectPacket:
+def _hello(account: Account, name: str, demands: BrokerDemands, *, clean: bool) -> mqtt5.ConnectPacket:
     return mqtt5.ConnectPacket(
         name,
         username=account.username,
         password=None if account.password is None else account.password.encode(),
         clean_start=clean,
         keep_alive=60,
-        session_expiry_interval=0 if clean else wanted.session_expiry,
-        receive_max=wanted.receive_max,
+        session_expiry_interval=0 if clean else demands.session_expiry,
+        receive_max=demands.receive_max,
     )
 
 
@@ -140,20 +140,20 @@ def _refused(connack: mqtt5.ConnAckPacket, account: Account) -> Finding | None:
 
 
 @asynccontextmanager
-async def _removed(account: Account, name: str, wanted: Wanted) -> AsyncIterator[None]:
+async def _removed(account: Account, name: str, demands: BrokerDemands) -> AsyncIterator[None]:
     """Whatever happens, the session of that name is gone afterwards."""
     try:
         yield
     finally:
         try:
-            last = await connect(account, _hello(account, name, wanted, clean=True))
+            last = await connect(account, _hello(account, name, demands, clean=True))
             await last.close()
         except (OSError, TimeoutError, ValueError):
             pass  # the broker is gone; the session ends by its expiry
 
 
 async def _queue(
-    connection: Connection, account: Account, name: str, wanted: Wanted, messages: int
+    connection: ProbeConnection, account: Account, name: str, demands: BrokerDemands, messages: int
 ) -> Finding:
     topic = f"{_ROOT}/{name}"
     try:
@@ -162,7 +162,7 @@ async def _queue(
             return Finding("warning", _QUEUE, f"not tried: it may not subscribe to {_ROOT}/#", mend)
         taken = await _publish(connection, topic, messages)
         await connection.close()
-        again = await connect(account, _hello(account, name, wanted, clean=False))
+        again = await connect(account, _hello(account, name, demands, clean=False))
         kept = await _count(again, taken) if again.connack.session_present else -1
         await again.close()
     except (OSError, TimeoutError, ValueError) as error:
@@ -184,7 +184,7 @@ def _verdict(taken: int, kept: int) -> Finding:
     return Finding("ok", _QUEUE, what)
 
 
-async def _subscribed(connection: Connection, topic: str) -> bool:
+async def _subscribed(connection: ProbeConnection, topic: str) -> bool:
     wish = mqtt5.TopicFilter(topic, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_as_published=False)
     connection.send(mqtt5.SubscribePacket(1, [wish]))
     while True:
@@ -193,7 +193,7 @@ async def _subscribed(connection: Connection, topic: str) -> bool:
                 return int(packet.reason_codes[0]) < 0x80
 
 
-async def _publish(connection: Connection, topic: str, messages: int) -> int:
+async def _publish(connection: ProbeConnection, topic: str, messages: int) -> int:
     """How many messages the broker acknowledged. What it sends us is not acknowledged: it has to wait."""
     window = min(_WINDOW, connection.connack.receive_max)
     sent = taken = 0
@@ -219,7 +219,7 @@ def _message(topic: str, number: int) -> mqtt5.PublishPacket:
     )
 
 
-async def _count(connection: Connection, expected: int) -> int:
+async def _count(connection: ProbeConnection, expected: int) -> int:
     seen: set[bytes] = set()
     while len(seen) < expected:
         try:

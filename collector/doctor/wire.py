@@ -23,7 +23,7 @@ class Account:
 
 
 @dataclass(slots=True)
-class Connection:
+class ProbeConnection:
     """An open connection. Every wait raises TimeoutError after PATIENCE_S, ConnectionError at its end."""
 
     reader: asyncio.StreamReader
@@ -76,11 +76,11 @@ class Connection:
         return packets
 
 
-async def connect(account: Account, hello: mqtt5.ConnectPacket) -> Connection:
+async def connect(account: Account, hello: mqtt5.ConnectPacket) -> ProbeConnection:
     """Connect and wait for the CONNACK, whatever it says. Raises OSError, TimeoutError, ConnectionError."""
     async with asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(account.host, account.port, ssl=account.tls)
-    connection = Connection(reader, writer)
+    connection = ProbeConnection(reader, writer)
     connection.send(hello)
     try:
         first, *connection._early = await connection.receive()

@@ -10,7 +10,7 @@ import numpy as np
 from collector.core.readings import F64, I32, I64, Bools
 from collector.core.records import Batch
 from collector.ingest.dating import Dated
-from collector.ingest.decode import Decoded
+from collector.ingest.decoded import Decoded
 from collector.store.base import Ledger, Reject
 
 HEAD = 200
@@ -57,7 +57,7 @@ def judge(batch: Batch, found: Decoded, dated: Dated, find: Find, tolerance: flo
     kept = np.zeros(len(found), np.bool_)
     kept[dated.message[new]] = True
     kept[[message for message, _ in found.states]] = True
-    kept[found.signs] = True
+    kept[list(found.signs)] = True
     kept &= ~dated.copy
     stored = int(np.count_nonzero(kept))
     rejects = [_reject(batch, found, message, reason) for message, reason in found.refused]

@@ -6,12 +6,11 @@ import threading
 
 import numpy as np
 
-from collector.core.bundle import BundleError, unpack
-from collector.core.readings import F64, I32, I64, U8, Readings, SeriesKey, SeriesTable, grown
+from collector.core.bundle import BundleError
+from collector.core.readings import F64, I32, I64, U8, Readings, SeriesTable, grown
 from collector.core.roster import Part, by_roster
 
 NEVER = np.iinfo(np.int64).min
-_FORM = "nagari-lasts-1"
 _FILLS = {"value": np.nan, "quality": 0, "received": 0, "time": NEVER}  # `of` goes by the time: it grows last
 
 
@@ -83,15 +82,4 @@ class Lasts:
                 getattr(self, name)[numbers] = part.columns[name]
         except (KeyError, ValueError, IndexError) as error:
             raise BundleError(f"the newest values are damaged ({error})") from None
-        return self
-
-    @classmethod
-    def restore(cls, table: SeriesTable, data: bytes) -> Lasts:
-        """From the form of the first versions: series by name, each its own row. Raises BundleError."""
-        head, columns = unpack(_FORM, data)
-        self = cls(table)
-        numbers = np.array([table.number(SeriesKey(*key)) for key in head["series"]], np.int64)
-        self._grow()
-        for name, column in columns.items():
-            getattr(self, name)[numbers] = column
         return self

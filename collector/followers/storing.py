@@ -11,11 +11,12 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
 from collector.core.bundle import BundleError, unpack
-from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable, grown
+from collector.core.readings import F64, I32, I64, Bools, Quality, Readings, SeriesTable
 from collector.core.records import Batch
 from collector.core.roster import Part, apart, numbers, roster, together
 from collector.followers.coarse import coarse
@@ -24,24 +25,30 @@ from collector.followers.lasts import Lasts
 from collector.followers.patience import Patience, StoppedError
 from collector.followers.rates import Rates
 from collector.followers.saving import Saver
+from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
+from collector.ingest.decoded import Stretch, join
 from collector.ingest.journal import Journal
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger, Reject, Store, StoreError
+from devices.problems import Problems
+from devices.region import Region
 
 log = logging.getLogger(__name__)
 NAME = "storing"
 ROWS = 60_000
-"""A commit is due at this many rows,"""
-AGE = 0.25
-"""or after this many seconds."""
+"""A commit is due at this many rows, or after a while."""
+GATHER, GATHER_BYTES, GATHER_SECONDS = 8_000, 8 << 20, 0.1
+"""So many messages, bytes or seconds of the journal are taken in at once: each time costs the same anew."""
+SOONEST, LATEST, REST = 0.1, 1.0, 100.0
+"""Seconds that readings wait for a commit: REST times as long as the last one took, but within these."""
 TEND = 2.0
 """Seconds after the last commit, and from then on: so often the store may look after itself."""
 SNAPSHOT_MESSAGES = 500_000
 LONG_WAY = 20_000
 """After so many messages read again at a start its outcome is kept: killed soon, the next start is short."""
-_FORM, _OLD_FORM = "nagari-storing-2", "nagari-storing-1"
+_FORM = "nagari-storing-3"
 
 
 class Storing:
@@ -54,6 +61,7 @@ class Storing:
         decoder: Decoder,
         table: SeriesTable,
         snapshots: Snapshots,
+        versions: Versions,
         *,
         snapshot_messages: int = SNAPSHOT_MESSAGES,
     ) -> None:
@@ -62,14 +70,16 @@ class Storing:
         self._decoder = decoder
         self._table = table
         self._snapshots = snapshots
+        self._versions = versions
         self._saver = Saver(snapshots, NAME, snapshot_messages)
         self._stop = threading.Event()
         self._rows: list[Readings] = []
         self._rejects: list[Reject] = []
         self._pending = 0
         self._since = self._tended = 0.0
-        self._strange: Bools = np.empty(0, np.bool_)
-        self._strange_count = 0
+        self._pace = SOONEST
+        self._region = versions.current[0]
+        self.left_out = 0  # values, since the start, of unclaimed metrics for which there was no room
         self.lasts = Lasts(table)
         self.rates = Rates()
         self._dating = Dating(table)
@@ -141,10 +151,12 @@ class Storing:
             at = first
         again = 0
         while at < cursor and (batch := self._journal.read(at, cursor)) is not None:  # it may be empty
-            found = self._decoder.decode(batch)
-            dated = self._dating.date(batch, found)
-            self.lasts.take(self._flagged(dated.readings).take(dated.newer))
-            at, again = batch.end, again + len(found)
+            for stretch in self._decoder.stretches(batch, self._region):
+                self._region = stretch.region
+                dated = self._dating.date(stretch.batch, stretch.found)
+                self.lasts.take(self._flagged(dated.readings, stretch.region).take(dated.newer))
+                again += len(stretch.found)
+            at = batch.end
         if again >= LONG_WAY:
             self._save()
 
@@ -154,27 +166,21 @@ class Storing:
             return None
         try:
             self._dating, self.lasts = self._unpack(found[1])
-        except (BundleError, KeyError) as error:
+        except (BundleError, KeyError, Problems) as error:
             log.warning("storing: a snapshot is not used: %s", error)
             return None
         return found[0]
 
     def _unpack(self, data: bytes) -> tuple[Dating, Lasts]:
-        table = self._table
-        try:
-            parts = apart(*unpack(_FORM, data))
-        except BundleError:
-            _, columns = unpack(_OLD_FORM, data)
-            return Dating.restore(table, columns["dating"].tobytes()), Lasts.restore(
-                table, columns["lasts"].tobytes()
-            )
+        table, parts = self._table, apart(*unpack(_FORM, data))
         here = numbers(table, parts["series"])
+        self._region = self._versions.region(parts["storing"].head["region"])
         return Dating.load(table, parts["dating"], here), Lasts.load(table, parts["lasts"], here)
 
     def _state(self) -> Part:
         size, series = roster(self._table)
         parts = {"series": series, "dating": self._dating.save(size), "lasts": self.lasts.save(size)}
-        return together(parts)
+        return together({**parts, "storing": Part({"region": self._region.hash}, {})})
 
     def _run(self) -> None:
         try:
@@ -198,21 +204,39 @@ class Storing:
     def _follow(self) -> None:
         cursor = self.ledger.cursor
         while not self._stop.is_set():
-            batch = self._journal.read(cursor)
-            if batch is None:
-                self._flush_if_due()
-                if not self._busy:
-                    self._settle()
-                    self._tend_if_due()
-                self._journal.wait(cursor, 0.05 if self._pending else 0.5)
-                continue
-            self._take(batch)
-            cursor = batch.end
+            batches = self._gather(cursor)
+            for stretch in self._stretches(batches):
+                self._take(stretch)
             self._flush_if_due()
-            self._save_if_due()
+            if batches:
+                cursor = batches[-1].end
+                self._save_if_due()
+            elif not self._busy:
+                self._settle()
+                self._tend_if_due()
+            if self._journal.end == cursor:
+                self._journal.wait(cursor, GATHER_SECONDS if self._pending else 0.5)
+                self._stop.wait(GATHER_SECONDS)
 
-    def _take(self, batch: Batch) -> None:
-        found = self._decoder.shared(batch)
+    def _gather(self, cursor: int) -> list[Batch]:
+        """What the journal has from there on, a bounded lot of it."""
+        batches: list[Batch] = []
+        messages = size = 0
+        while messages < GATHER and size < GATHER_BYTES and (batch := self._journal.read(cursor)) is not None:
+            batches.append(batch)
+            cursor, messages, size = batch.end, messages + len(batch), size + batch.size
+        return batches
+
+    def _stretches(self, batches: list[Batch]) -> list[Stretch]:
+        """What was gathered, decoded and joined as far as one version of the region holds."""
+        region, parts = self._region, list[Stretch]()
+        for batch in batches:
+            parts += self._decoder.shared(batch, region)
+            region = parts[-1].region
+        return [join(list(group)) for _, group in groupby(parts, key=lambda part: part.region.hash)]
+
+    def _take(self, stretch: Stretch) -> None:
+        batch, found, self._region = stretch.batch, stretch.found, stretch.region
         exact = self._dating.date(batch, found)
         dated = coarse(exact, self.lasts.times(), self._store.resolution)
         if not dated.newer.all():  # the store is asked: it has to know all that came before
@@ -220,7 +244,7 @@ class Storing:
             self._settle()
         fates = judge(batch, found, dated, self._find, self._store.tolerance)
         fates.count(self._next, batch, len(found))
-        rows = self._flagged(dated.readings)
+        rows = self._flagged(dated.readings, stretch.region)
         self.lasts.take(rows if exact.newer.all() else rows.take(exact.newer))
         new = rows if fates.new.all() else rows.take(fates.new)
         if len(batch):
@@ -232,21 +256,16 @@ class Storing:
             self._rows.append(new)
             self.rates.take(new)
         self._rejects += fates.rejects
+        self.left_out += found.left_out
 
-    def _flagged(self, rows: Readings) -> Readings:
-        """Mark what the inventory does not claim."""
-        strange = self._decoder.unclaimed
-        if not strange:
+    def _flagged(self, rows: Readings, region: Region) -> Readings:
+        """Mark what that version of the inventory does not claim."""
+        strange = self._decoder.directory(region).strange(rows.series)
+        if strange is None:
             return rows
-        if len(strange) != self._strange_count or len(self._strange) < len(self._table):
-            numbers = list(strange)  # first: another thread's decoding may add to both
-            self._strange = grown(np.zeros(0, np.bool_), len(self._table), False)  # type: ignore[assignment]
-            self._strange[numbers] = True
-            self._strange_count = len(numbers)
-        flagged = rows.quality | np.where(
-            self._strange[rows.series], np.uint8(Quality.UNCLAIMED), np.uint8(0)
+        return replace(
+            rows, quality=rows.quality | np.where(strange, np.uint8(Quality.UNCLAIMED), np.uint8(0))
         )
-        return replace(rows, quality=flagged)
 
     @property
     def _busy(self) -> bool:
@@ -261,8 +280,7 @@ class Storing:
         elif self._busy:
             return
         elif self._pending:
-            idle = self._journal.end == self._next.cursor
-            if age >= AGE or (idle and age >= AGE / 4):
+            if age >= self._pace:
                 self._flush()
         elif age >= 2.0:
             self._flush()  # control records alone have moved the cursor
@@ -284,7 +302,9 @@ class Storing:
         self._since = self._tended = time.monotonic()
 
     def _commit_to_store(self, rows: Readings, rejects: list[Reject], ledger: Ledger) -> None:
+        begun = time.monotonic()
         self.ledger = self._patience.ask(lambda: self._store.commit(rows, rejects, ledger))
+        self._pace = min(max(REST * (time.monotonic() - begun), SOONEST), LATEST)
 
     def _settle(self) -> None:
         """Wait for the commit under way. Rows that the store had to refuse are taken from the accounts."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from importlib import resources
 
 from collector.alarms.model import Alert
 from collector.alarms.rules import parse_rules
-from collector.alarms.ruleset import RuleSet
+from collector.course.course import Version
 from collector.state import State
 from devices import region as regions
 from devices.catalogue import COLLECTOR
@@ -16,7 +17,8 @@ from devices.model import Device
 from devices.problems import Problems
 from devices.region import Region
 
-Version = tuple[Region, RuleSet]
+_KEPT = 4
+"""So many versions stay loaded; older ones are read from state.db again."""
 
 
 def with_rules(region: Region, root: str = "") -> Version:
@@ -38,7 +40,7 @@ class Versions:
         self._lock = threading.Lock()
         self.inventory = regions.load(files, root)  # as the folder says, without the collector
         self.current = with_rules(self.inventory, root)
-        self._cache: dict[str, Version] = {self.current[0].hash: self.current}
+        self._cache: OrderedDict[str, Version] = OrderedDict({self.current[0].hash: self.current})
         state.put_region(self.current[0].hash, files)
 
     def renew(self, files: Mapping[str, bytes], root: str = "") -> bool:
@@ -49,16 +51,26 @@ class Versions:
             return False
         self._state.put_region(version[0].hash, files)
         with self._lock:
-            self._cache[version[0].hash] = version
+            self._remember(version)
             self.inventory, self.current = inventory, version
         return True
 
     def get(self, content: str) -> Version:
-        """The version of that hash. Raises KeyError."""
+        """The version of that hash. Raises KeyError if it was never put, Problems if it is refused by now."""
         with self._lock:
-            if content not in self._cache:
-                self._cache[content] = with_rules(regions.load(self._state.region(content)))
-            return self._cache[content]
+            found = self._cache.get(content) or with_rules(regions.load(self._state.region(content)))
+            self._remember(found)
+            return found
+
+    def region(self, content: str) -> Region:
+        """The inventory of that version, the collector in it. Raises KeyError, Problems."""
+        return self.get(content)[0]
+
+    def _remember(self, version: Version) -> None:
+        self._cache[version[0].hash] = version
+        self._cache.move_to_end(version[0].hash)
+        while len(self._cache) > _KEPT:
+            self._cache.popitem(last=False)
 
     def summary(self, content: str, alert: Alert) -> dict[str, str]:
         """The alert in one line, in Indonesian and in English, in the words of that version."""

@@ -67,6 +67,8 @@ class Connection(asyncio.Protocol):
         self.inbound = self.outbound = self._loop.time()
         self.heard = now()  # epoch ns of the last bytes in
         self.paused_at: float | None = None
+        self.taken_over = False  # the broker said that another client has our session now
+        self.left = False  # the broker closed in order, without a word
         self._resting = False
         self.received = 0
 
@@ -79,6 +81,7 @@ class Connection(asyncio.Protocol):
         """Whoever waits for an answer learns that none will come."""
         why = str(exc) if exc else "the broker closed the connection"
         if not self.closed.done():
+            self.left = exc is None
             self.closed.set_result(why)
         error = ConnectionError(self.closed.result())
         for reply in self._replies.values():
@@ -202,6 +205,7 @@ class Connection(asyncio.Protocol):
                     self.on_connack()
                 self.connack.set_result(packet)
             case mqtt5.DisconnectPacket():
+                self.taken_over = packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
                 self.close(
                     f"the broker disconnected us: {packet.reason_code.name} {packet.reason_str or ''}".strip()
                 )

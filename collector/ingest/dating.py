@@ -11,11 +11,12 @@ from typing import cast
 
 import numpy as np
 
-from collector.core.bundle import BundleError, unpack
-from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesKey, SeriesTable, grown
+from collector.core.bundle import BundleError
+from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import Part, by_roster
-from collector.ingest.decode import NO_TS, REFUSED, Decoded
+from collector.ingest.decoded import NO_TS, Decoded
+from collector.ingest.directory import REFUSED
 
 SECOND = 1_000_000_000
 AHEAD = 10 * SECOND
@@ -29,7 +30,6 @@ ALIKE_SPAN = 120 * SECOND
 COPY_WINDOW = 600 * SECOND
 MOST_COPIES = 500_000
 """So many messages are remembered at most: under a flood the window is shorter."""
-_FORM = "nagari-dating-1"
 
 
 @dataclass(slots=True)
@@ -178,7 +178,7 @@ class Dating:
         copy = np.zeros(len(found), np.bool_)
         asked = np.zeros(len(found), np.bool_)
         asked[found.item_message[undated]] = True
-        asked[found.signs] = True
+        asked[list(found.signs)] = True
         recent = self._recent
         for message in np.flatnonzero(asked & found.marked & (found.device != REFUSED)).tolist():
             record, at = int(found.record[message]), int(received[message])
@@ -218,20 +218,6 @@ class Dating:
             self._recent = dict(zip(*copies, strict=True))
         except (KeyError, ValueError, IndexError, TypeError) as error:
             raise BundleError(f"what is known of times is damaged ({error})") from None
-        return self
-
-    @classmethod
-    def restore(cls, table: SeriesTable, data: bytes) -> Dating:
-        """From the form of the first versions: series by name, each its own row. Raises BundleError."""
-        head, columns = unpack(_FORM, data)
-        self = cls(table)
-        numbers = [table.number(SeriesKey(*key)) for key in head["series"]]
-        self.wrong = {table.number(SeriesKey(*key)) for key in head["wrong"]}
-        for *key, offset, first, count in head["suspects"]:
-            self._suspects[table.number(SeriesKey(*key))] = _Suspect(offset, first, count)
-        self.last = grown(self.last, len(table), NO_TS)  # type: ignore[assignment]
-        self.last[numbers] = columns["last"]
-        self._recent = dict(zip(columns["copies"].tolist(), columns["copied"].tolist(), strict=True))
         return self
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from collector.core.readings import I64
 from collector.core.records import RecordKind
-from collector.ingest.segment import RECORD_SIZE
+from collector.ingest.log import RecordColumns
 
 SPACING = 1000
 """Stamps lie at least so far apart (ns): room for an array's readings that have no time of their own."""
+
+_FRAME = 64
+"""Bytes that a log may add to a record, its topic included, about."""
 
 
 @dataclass(slots=True)
@@ -35,19 +36,10 @@ class Pack:
         return self.written is not None
 
 
-class Columns(NamedTuple):
-    """Records in columns of equal length."""
-
-    kinds: list[int]
-    flags: list[int]
-    topics: list[str]
-    payloads: list[bytes]
-    stamps: I64  # epoch ns, strictly rising
-
-
-def gather(packs: list[Pack], last: int) -> Columns:
+def gather(packs: list[Pack], last: int) -> RecordColumns:
     """The packs as one, stamped with when they came, but always after `last` and after each other."""
-    out = Columns([], [], [], [], np.empty(sum(len(pack.kinds) for pack in packs), np.int64))
+    stamps = np.empty(sum(len(pack.kinds) for pack in packs), np.int64)
+    out = RecordColumns([], [], [], [], stamps)
     for pack in packs:
         first, at, count = max(pack.received, last + SPACING), len(out.kinds), len(pack.kinds)
         out.kinds.extend(pack.kinds)
@@ -70,5 +62,5 @@ def control_pack(
 
 
 def weight(packs: list[Pack]) -> int:
-    """Bytes that the packs will take on disk, about."""
-    return sum(len(body) + 2 * RECORD_SIZE for pack in packs for body in pack.payloads)
+    """Bytes that the packs will take on disk, at most about."""
+    return sum(len(body) + _FRAME for pack in packs for body in pack.payloads)

@@ -17,6 +17,7 @@ import numpy as np
 
 from collector.core.readings import I64
 from collector.core.records import RecordKind
+from collector.ingest.log import RecordColumns
 
 VERSION = 1
 MAGIC = b"NAGARIJ"
@@ -68,32 +69,33 @@ class Header:
     @classmethod
     def read(cls, data: bytes) -> Header | None:
         """The header, from whichever copy is whole; None if neither is. Raises VersionError."""
+        return next(filter(None, cls.copies(data)), None)
+
+    @classmethod
+    def copies(cls, data: bytes) -> list[Header | None]:
+        """Both copies; None for one that is not whole. Raises VersionError."""
         half = HEADER_SIZE // 2
-        for copy in (data[:half], data[half:HEADER_SIZE]):
-            if len(copy) < half or _CRC.unpack_from(copy, _HEADER.size)[0] != crc32(copy[: _HEADER.size]):
-                continue
-            magic, version, *rest = _HEADER.unpack_from(copy)
-            if magic != MAGIC:
-                continue
-            if version > VERSION:
-                raise VersionError(version)
-            return cls(*rest)
-        return None
+        return [cls._one(data[:half]), cls._one(data[half:HEADER_SIZE])]
+
+    @classmethod
+    def _one(cls, copy: bytes) -> Header | None:
+        short = len(copy) < _HEADER.size + _CRC.size
+        if short or _CRC.unpack_from(copy, _HEADER.size)[0] != crc32(copy[: _HEADER.size]):
+            return None
+        magic, version, *rest = _HEADER.unpack_from(copy)
+        if magic != MAGIC:
+            return None
+        if version > VERSION:
+            raise VersionError(version)
+        return cls(*rest)
 
 
-def encode(
-    salt: int,
-    kinds: list[int],
-    flags: list[int],
-    topics: list[str],
-    payloads: list[bytes],
-    stamps: I64,
-    ordinal: int,
-) -> tuple[bytes, I64, int]:
+def encode(salt: int, columns: RecordColumns, ordinal: int) -> tuple[bytes, I64, int]:
     """The records' bytes, where each begins in them, and the ordinal after the last.
 
     `ordinal` counts the segment's messages before these.
     """
+    kinds, flags, topics, payloads, stamps = columns
     names = [topic.encode() for topic in topics]
     bodies = list(map(bytes.__add__, names, payloads))
     head = np.zeros(len(bodies), _DTYPE)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import mqtt5
 
@@ -13,6 +16,8 @@ from collector.core.config import Mqtt
 from collector.ingest.connection import Append, Connection, Receipt
 from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
+from collector.ingest.rivals import SHORT, Rivals
+from collector.ingest.sessionmark import SessionMark
 from devices.problems import Problems
 from devices.secretfile import read_secret
 from devices.tls import client_context
@@ -21,8 +26,6 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
 RETRY_FIRST, RETRY_MOST = 0.25, 4.0
 TICK = 0.5
-STABLE = 5.0
-"""A connection that did not live so long (s) counts as a failure: perhaps another one has our client id."""
 IDLE = 1.0
 """Seconds without a byte in after which we ask whether the broker is there: now moves only on its answer."""
 SILENCE = 3.0
@@ -37,12 +40,16 @@ TROUBLE = (OSError, TimeoutError, Problems)
 """What may keep us from the broker for a while; a secret that cannot be read is among it."""
 
 
-class RefusedError(ConnectionError):
+class BrokerRefusedError(ConnectionError):
     """The broker answered, and said no."""
 
 
 class Session:
-    """Keeps the subscription alive. `durable` must be called on the loop with the packs that are on disk."""
+    """Keeps the subscription alive. `durable` must be called on the loop with the packs that are on disk.
+
+    `mark` is the file that remembers, across restarts, that there is a session at this broker.
+    `lost_s` (s) is the gap that the last loss of the session left, found at `lost_at` (monotonic s).
+    """
 
     def __init__(
         self,
@@ -53,6 +60,7 @@ class Session:
         now: Callable[[], int],
         *,
         unacked_bytes: int,
+        mark: Path,
     ) -> None:
         self._config = config
         self._filters = filters
@@ -69,23 +77,28 @@ class Session:
         self.tried = asyncio.Event()  # the first attempt has had its outcome, good or bad
         self.subscribed = False
         self.connects = 0
+        self.rivals = Rivals()
+        self.lost_s, self.lost_at = 0.0, float("-inf")
+        self._mark = SessionMark(mark, f"{config.url} {config.client_id}")
+        self._renewed = False  # the broker gave us a new session in place of the one that we know of
+        self._heard = recorder.since or now()  # epoch ns: the last byte of the session
 
     async def run(self) -> None:
         """Connect, listen, and after every loss connect again: until cancelled."""
-        failures, loop = 0, asyncio.get_running_loop()
+        failures = 0
         while True:
-            begun = loop.time()
+            begun = time.monotonic()
             try:
                 await self._attend(await self._open())
-                failures = 0 if loop.time() - begun >= STABLE else failures + 1
+                failures = 0 if time.monotonic() - begun >= SHORT else failures + 1
             except TROUBLE as error:
                 self.tried.set()
                 self.status = str(error) or "the broker does not answer"
                 failures += 1
                 log.warning("broker %s: %s", self._config.url, self.status)
             finally:
-                self._lost()
-            await self._rest(backoff(failures))
+                pause = self._lost(time.monotonic(), begun)
+            await self._rest(max(pause, backoff(failures)))
 
     async def _rest(self, seconds: float) -> None:
         """Wait; the gap is told as it grows."""
@@ -131,7 +144,7 @@ class Session:
         connection.send(packet.write())
         answer = await reply
         if isinstance(answer, mqtt5.PubAckPacket) and answer.reason_code not in _TAKEN:
-            raise RefusedError(f"the broker refused {topic}: {answer.reason_code.name}")
+            raise BrokerRefusedError(f"the broker refused {topic}: {answer.reason_code.name}")
 
     async def _open(self) -> Connection:
         config, loop = self._config, asyncio.get_running_loop()
@@ -157,9 +170,10 @@ class Session:
             self._connection = connection
             connack = await connection.connack
             if connack.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
-                raise RefusedError(
+                raise BrokerRefusedError(
                     f"the broker refused us: {connack.reason_code.name} {connack.reason_str or ''}".strip()
                 )
+            self._renewed |= self._mark.known and not connack.session_present
             await self._subscribe(connection)
         self._keepalive = connack.server_keep_alive or config.keepalive
         self.connects += 1
@@ -167,10 +181,21 @@ class Session:
         self.tried.set()
         self.status = "ok"
         self._recorder.regained()
-        log.info(
-            "broker %s: subscribed; session %s", config.url, "kept" if connack.session_present else "new"
-        )
+        kept = connack.session_present
+        log.info("broker %s: subscribed; session %s", config.url, "kept" if kept else "new")
+        if self._renewed:
+            self._tell_of_loss()
+        self._mark.set()
         return connection
+
+    def _tell_of_loss(self) -> None:
+        """The session was there before and is a new one now: what waited in it is gone."""
+        self._renewed = False
+        self.lost_s, self.lost_at = (self._now() - self._heard) / 1e9, time.monotonic()
+        since = datetime.fromtimestamp(self._heard / 1e9, UTC).isoformat(timespec="seconds")
+        what = "broker %s: it has lost the session %r; what was published since %s, in %.1f s, may be missing"
+        log.error(what, self._config.url, self._config.client_id, since, self.lost_s)
+        self._recorder.gap(self._heard, "the broker has lost the session")
 
     async def _subscribe(self, connection: Connection) -> None:
         number, reply = connection.request()
@@ -185,10 +210,12 @@ class Session:
         answer = await reply
         codes = answer.reason_codes if isinstance(answer, mqtt5.SubAckPacket) else []
         if len(codes) != len(self._filters):
-            raise RefusedError("the broker's answer to SUBSCRIBE does not fit; is it an MQTT 5 broker?")
+            raise BrokerRefusedError("the broker's answer to SUBSCRIBE does not fit; is it an MQTT 5 broker?")
         for each, code in zip(self._filters, codes, strict=True):
             if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
-                raise RefusedError(f"the broker did not grant {each} at QoS 1: {code.name}; mend its ACL")
+                raise BrokerRefusedError(
+                    f"the broker did not grant {each} at QoS 1: {code.name}; mend its ACL"
+                )
 
     async def _attend(self, connection: Connection) -> None:
         """Ask for signs of life; returns when the connection is lost."""
@@ -220,13 +247,27 @@ class Session:
         if connection.paused_at is None and silent > max(1.5 * self._keepalive - 2 * TICK, IDLE + 2 * TICK):
             connection.close(f"the broker was silent for {silent:.0f} s")
 
-    def _lost(self) -> None:
+    def _lost(self, now: float, begun: float) -> float:
+        """The connection is over; seconds to wait because another client took it. Times are monotonic."""
         connection, self._connection = self._connection, None
-        self.subscribed = False
-        if connection:
+        if connection is None:
+            self.rivals.unreachable()
+        else:
             connection.close("the session ends")
             self._recorder.lost(connection.heard, "no connection to the broker")
+            if self.subscribed:
+                self._heard = connection.heard
+            silent = connection.left and self.subscribed
+            if self.rivals.ended(now, now - begun, told=connection.taken_over, silent=silent):
+                self._tell_of_rival()
+        self.subscribed = False
         self._recorder.cover()
+        return self.rivals.pause(now)
+
+    def _tell_of_rival(self) -> None:
+        self.status = f"another client uses the client id {self._config.client_id!r}; two collectors?"
+        what = "broker %s: %s Our session was taken over %d times; next attempt in %.0f s"
+        log.error(what, self._config.url, self.status, self.rivals.times, self.rivals.pause(self.rivals.at))
 
 
 def backoff(failures: int) -> float:

@@ -12,7 +12,7 @@ import aiomqtt
 from collector.moving.messages import Message
 from devices.model import Device
 from devices.problems import Problems
-from devices.wire import IN_FLIGHT, Answer, ClientOptions, Wire, broker
+from devices.wire import IN_FLIGHT, ClientOptions, PubAckAnswer, Wire, broker
 
 CLIENT_ID = "nagari-import"
 _PAUSE = 1.0
@@ -97,7 +97,7 @@ class Sender:
             if early > 0.05:
                 await asyncio.sleep(min(early, _PAUSE))
 
-    def _acknowledged(self, number: int, answer: Answer) -> None:
+    def _acknowledged(self, number: int, answer: PubAckAnswer) -> None:
         message = self._flying.pop(number, None)
         if message is None:
             return

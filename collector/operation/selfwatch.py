@@ -14,7 +14,7 @@ TICK = 1.0
 REPEAT = 30.0
 """Without a change the readings are written this often (seconds)."""
 REMEMBER = 600.0
-"""Seconds for which a loss of messages keeps its alarm up."""
+"""Seconds for which a loss of messages, or of the session at the broker, keeps its alarm up."""
 
 
 class SelfWatch:
@@ -28,7 +28,7 @@ class SelfWatch:
         self._dropped = 0
         self._late = False
         self._dropped_at = -REMEMBER
-        self._flags: dict[str, bool] = {}
+        self._flags: dict[str, float] = {}
         self._written_at = -REPEAT
 
     async def run(self) -> None:
@@ -52,19 +52,22 @@ class SelfWatch:
                 body["backup_late_h"] = late
             parts.recorder.record(RecordKind.HEALTH, body)
 
-    def flags(self, now: float) -> dict[str, bool]:
+    def flags(self, now: float) -> dict[str, float]:
         """What is wrong, by metric of the device kind `collector`."""
         parts = self._parts
         dropped = parts.storing.ledger.dropped
         if dropped > self._dropped:
             self._dropped, self._dropped_at = dropped, now
+        session = parts.session
         cap = parts.config.limits.unclaimed_series
         return {
             "disk_full": parts.journal.full,
             "store_down": parts.storing.status != "ok",
             "dropping": now - self._dropped_at < REMEMBER,
             "journal_damaged": bool(parts.journal.damage),
-            "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
+            "unclaimed_full": parts.decoder.directory(parts.alarming.course.region).unclaimed >= cap,
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
+            "session_lost_s": round(session.lost_s, 1) if now - session.lost_at < REMEMBER else 0.0,
+            "session_taken_over": now - session.rivals.at < REMEMBER,
             **self._keeper.flags(),
         }

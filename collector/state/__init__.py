@@ -1,7 +1,8 @@
 """What the collector knows beside readings: alerts, outbox, users, audit, regions in SQLite; snapshots."""
 
-from collector.state.alerts import AlertRow, TrailRow, body
+from collector.state.alerts import AlertRow, body
 from collector.state.audit import AuditRow
+from collector.state.decisions import DecisionRow
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.snapshots import Snapshots
 from collector.state.state import State
@@ -12,12 +13,12 @@ __all__ = [
     "AlertRow",
     "AuditRow",
     "Consumer",
+    "DecisionRow",
     "OutboxRow",
     "Principal",
     "Role",
     "Snapshots",
     "State",
     "Token",
-    "TrailRow",
     "body",
 ]

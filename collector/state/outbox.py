@@ -8,17 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from collector.alarms.model import Transition
-
-QUIET = frozenset({"pending", "withdrawn", "refused"})
-"""Transitions that nobody is told of: nothing was raised, or nothing came of them."""
+from collector.core.decision import Decision
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
     """One thing to tell. `seq` is its idempotency key and the stream's event id; `at` in epoch ns.
 
-    `kind` is alert; `change` the transition's kind (raised, acked …); `body` the alert as the API gives it.
+    `kind` and `change` are the decision's (alert: raised, acked …); `body` is the thing as the API gives it.
     """
 
     seq: int
@@ -38,14 +35,14 @@ class Consumer:
     seq: int
 
 
-def append(con: sqlite3.Connection, transition: Transition, body: dict[str, Any]) -> OutboxRow:
-    """Add what the transition means for the world."""
-    t, text = transition, json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+def append(con: sqlite3.Connection, decision: Decision, body: dict[str, Any]) -> OutboxRow:
+    """Add what the decision means for the world."""
+    d, text = decision, json.dumps(body, ensure_ascii=False, separators=(",", ":"))
     row = con.execute(
-        "insert into outbox (kind, change, at, by, comment, body) values ('alert', ?, ?, ?, ?, ?)",
-        [t.kind, t.at, t.by, t.comment, text],
+        "insert into outbox (kind, change, at, by, comment, body) values (?, ?, ?, ?, ?, ?)",
+        [d.kind, d.change, d.at, d.by, d.comment, text],
     )
-    return OutboxRow(row.lastrowid or 0, "alert", t.kind, t.at, t.by, t.comment, body)
+    return OutboxRow(row.lastrowid or 0, d.kind, d.change, d.at, d.by, d.comment, body)
 
 
 def after(con: sqlite3.Connection, seq: int, limit: int) -> list[OutboxRow]:

@@ -121,7 +121,32 @@ create table regions (
 ) strict;
 """
 
-MIGRATIONS = (_V1,)
+_DECISIONS = """
+create table decisions (
+    seq      integer primary key,      -- rises in the order of commitment
+    kind     text not null,            -- alert, presence, gap, event, answer …
+    change   text not null,            -- what became of it: raised, online …
+    at       integer not null,
+    "offset" integer not null,
+    subject  text not null,            -- the thing's id; '' where there was none
+    after    text,                     -- the thing after it, JSON
+    reason   text not null,
+    evidence text not null,            -- JSON
+    by       text not null,
+    comment  text not null,
+    action   text not null
+) strict;
+insert into decisions
+    select seq, 'alert', kind, at, "offset", alert, after, '', '{}', by, comment, action from transitions;
+drop table transitions;
+drop index alerts_open;
+create index alerts_open on alerts (at desc, id desc)
+    where (condition = 'active' or (acked = 0 and count > 0));
+create index decisions_by_subject on decisions (kind, subject, seq);
+create index decisions_by_action on decisions (action) where action <> '';
+"""
+
+MIGRATIONS = (_V1, _DECISIONS)
 
 
 def migrate(con: sqlite3.Connection, file: Path, migrations: tuple[str, ...] = MIGRATIONS) -> None:

@@ -66,6 +66,11 @@ class Snapshots:
                 )
         return None
 
+    def cursors(self, follower: str) -> list[int]:
+        """The journal offsets of the follower's snapshots, the newest first."""
+        with self._lock:
+            return [_offset(file) for file in self._files(follower)]
+
     def floor(self, of: str | None = None) -> int | None:
         """The journal must keep everything from here on: the smallest, over followers, of the second-newest.
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from collector.alarms.model import Alert, Transition
-from collector.state import alerts, audit, outbox, regions, users
-from collector.state.alerts import AlertRow, Shown, TrailRow
+from collector.core.decision import Decision
+from collector.state import alerts, audit, decisions, outbox, regions, users
+from collector.state.alerts import AlertRow, Shown
 from collector.state.audit import AuditRow
 from collector.state.db import Database
+from collector.state.decisions import DecisionRow, Encoded
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.users import Principal, Role, Token
 
 Summarise = Callable[[Alert], Mapping[str, str]]
 _WEEK = 7 * 86400 * 10**9
+_LONG = 400 * 86400 * 10**9
 
 
 class State:
@@ -36,22 +39,24 @@ class State:
         cursor: int = self._db.read().execute("select cursor from position").fetchone()["cursor"]
         return cursor
 
-    def commit(self, cursor: int, transitions: Sequence[Transition], summarise: Summarise) -> list[OutboxRow]:
-        """Take in the decisions on the journal up to `cursor`, in one transaction: alerts, trail, outbox.
+    def commit(self, cursor: int, decided: Sequence[Decision], summarise: Summarise) -> list[OutboxRow]:
+        """Take in the decisions on the journal up to `cursor`, in one transaction: things, trail, outbox.
 
         What lies before the cursor committed last is passed over, so that a replay doubles nothing. Gives the
-        rows that went into the outbox. Raises ValueError for a transition at or after `cursor`.
+        rows that went into the outbox. Raises ValueError for a decision at or after `cursor`.
         """
-        if any(t.offset >= cursor for t in transitions):
-            raise ValueError(f"a transition lies at or after the cursor {cursor} that would cover it")
+        if any(decision.offset >= cursor for decision in decided):
+            raise ValueError(f"a decision lies at or after the cursor {cursor} that would cover it")
         told = []
         with self._db.write() as con:
             reached = con.execute("select cursor from position").fetchone()["cursor"]
             if cursor <= reached:
                 return []
-            for transition in transitions:
-                if transition.offset >= reached:
-                    told += _take_in(con, transition, summarise)
+            for decision in decided:
+                if decision.offset >= reached:
+                    decisions.append(con, decision)
+                    keep = _KEEP.get(decision.kind)
+                    told += keep(con, decision, summarise) if keep else []
             con.execute("update position set cursor = ?", [cursor])
         return told
 
@@ -65,8 +70,8 @@ class State:
     ) -> list[AlertRow]:
         """Alerts, newest first; `after` is the last one's `key` (ValueError if it is none).
 
-        active: those whose condition is active; open: also those cleared but not acknowledged; all: pending
-        and past ones too.
+        active: those whose condition is active; open: also those raised before and not acknowledged yet,
+        whether cleared or pending again; all: pending and past ones too.
         """
         return alerts.page(self._db.read(), state, site, severity, limit, after)
 
@@ -74,17 +79,21 @@ class State:
         """The alert of that id."""
         return alerts.one(self._db.read(), alert)
 
-    def trail(self, alert: str, after: int = 0, limit: int = 1000) -> list[TrailRow]:
+    def trail(self, alert: str, after: int = 0, limit: int = -1) -> list[DecisionRow]:
         """What happened to the alert after a `seq`, oldest first."""
-        return alerts.trail(self._db.read(), alert, after, limit)
+        return decisions.of_subject(self._db.read(), Transition.kind, alert, after, limit)
 
-    def transitions(self, after: int = 0, limit: int = 1000) -> list[TrailRow]:
-        """All transitions in the order of commitment, after a `seq`."""
-        return alerts.every_transition(self._db.read(), after, limit)
+    def decisions(self, after: int = 0, limit: int = 1000) -> list[DecisionRow]:
+        """All decisions in the order of commitment, after a `seq`."""
+        return decisions.page(self._db.read(), after, limit)
 
-    def of_action(self, action: str) -> TrailRow | None:
+    def encoded_decisions(self, first: int, stop: int) -> Iterator[Encoded]:
+        """The decisions that records from offset `first` to before `stop` caused, as rows."""
+        return decisions.stretch(self._db.read(), first, stop)
+
+    def of_action(self, action: str) -> DecisionRow | None:
         """What an operator's action led to (perhaps `refused`), once alarming has come to it."""
-        return alerts.of_action(self._db.read(), action)
+        return decisions.of_action(self._db.read(), action)
 
     def outbox(self, after: int, limit: int = 1000) -> list[OutboxRow]:
         """What the world is told, after a `seq`, oldest first."""
@@ -97,9 +106,11 @@ class State:
     def prune_outbox(self, now: int, keep: int = 100_000, age: int = _WEEK, cap: int = 1_000_000) -> int:
         """Delete rows beyond the newest `keep` or older than `age` (ns) that all consumers have read.
 
-        Unread rows stay, but never more than `cap` rows in all. The number deleted.
+        Unread rows stay, but never more than `cap` rows in all. The number deleted. Decisions that are no
+        alert's go after 400 days.
         """
         with self._db.write() as con:
+            decisions.prune(con, now - _LONG)
             return outbox.prune(con, now - age, keep, cap)
 
     def consumer(self, name: str, start: int | None = None) -> Consumer:
@@ -179,16 +190,20 @@ class State:
         return regions.get(self._db.read(), region)
 
 
-def _take_in(con: Any, transition: Transition, summarise: Summarise) -> list[OutboxRow]:
-    alerts.append(con, transition)
-    alert = transition.alert
-    if alert is None or transition.kind == "refused":
+def _keep_alert(con: Any, decision: Decision, summarise: Summarise) -> list[OutboxRow]:
+    assert isinstance(decision, Transition)
+    alert = decision.alert
+    if alert is None or decision.change == "refused":
         return []
-    if alerts.never_raised(transition):
+    if alerts.never_raised(decision):
         alerts.delete(con, alert.id)
         return []
     summary = summarise(alert)
     alerts.save(con, alert, summary)
-    if transition.kind in outbox.QUIET:
+    if decision.change in alerts.QUIET:
         return []
-    return [outbox.append(con, transition, alerts.body(alert, summary))]
+    return [outbox.append(con, decision, alerts.body(alert, summary))]
+
+
+_KEEP: Mapping[str, Callable[[Any, Decision, Summarise], list[OutboxRow]]] = {Transition.kind: _keep_alert}
+"""What is kept of a kind of decision beside its row, and told to the world. Without an entry: nothing."""

@@ -18,7 +18,7 @@ _FALLBACK_PORT = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class LinkQuality:
     """What a burst of probes found: mean round trip and mean change between neighbours (ms), loss (%).
 
     Without an answer there is no latency; with one only, no jitter.
@@ -29,11 +29,11 @@ class Quality:
     loss_pct: float
 
     @staticmethod
-    def of(answers: list[float | None]) -> Quality:
+    def of(answers: list[float | None]) -> LinkQuality:
         """From the round trips in ms, None for each that was lost."""
         trips = [trip for trip in answers if trip is not None]
         steps = [abs(after - before) for before, after in pairwise(trips)]
-        return Quality(
+        return LinkQuality(
             latency_ms=round(fmean(trips), 3) if trips else None,
             jitter_ms=round(fmean(steps), 3) if steps else None,
             loss_pct=round(100 * (1 - len(trips) / len(answers)), 2),
@@ -53,7 +53,7 @@ def icmp_mode() -> Mode | None:
     return None
 
 
-def probe(host: str, port: int | None, *, count: int, spacing: float, timeout: float) -> Quality:
+def probe(host: str, port: int | None, *, count: int, spacing: float, timeout: float) -> LinkQuality:
     """Send `count` probes, `spacing` seconds apart, and wait up to `timeout` for each.
 
     With a port: TCP connects to it, where a refusal is a loss. Without one: ICMP; and where that is not
@@ -67,7 +67,7 @@ def probe(host: str, port: int | None, *, count: int, spacing: float, timeout: f
     def once() -> float | None:
         return tcp_trip(host, port or _FALLBACK_PORT, timeout, refusal_answers=port is None)
 
-    return Quality.of(_burst(once, count, spacing))
+    return LinkQuality.of(_burst(once, count, spacing))
 
 
 def tcp_trip(host: str, port: int, timeout: float, *, refusal_answers: bool = False) -> float | None:
@@ -83,15 +83,15 @@ def tcp_trip(host: str, port: int, timeout: float, *, refusal_answers: bool = Fa
     return (time.perf_counter() - start) * 1000
 
 
-def _ping(host: str, mode: Mode, count: int, spacing: float, timeout: float) -> Quality:
+def _ping(host: str, mode: Mode, count: int, spacing: float, timeout: float) -> LinkQuality:
     try:
         found = icmplib.ping(
             host, count=count, interval=spacing, timeout=timeout, privileged=mode == "privileged"
         )
     except icmplib.ICMPLibError:
-        return Quality(None, None, 100.0)
+        return LinkQuality(None, None, 100.0)
     lost: list[float | None] = [None] * (count - len(found.rtts))
-    return Quality.of([*found.rtts, *lost])
+    return LinkQuality.of([*found.rtts, *lost])
 
 
 def _burst(once: Callable[[], float | None], count: int, spacing: float) -> list[float | None]:

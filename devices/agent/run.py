@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from devices.agent.host import HostMeter
-from devices.agent.probe import Quality, icmp_mode, probe
+from devices.agent.probe import LinkQuality, icmp_mode, probe
 from devices.client import ClientOptions, DeviceClient
 from devices.model import Device
 from devices.problems import Problem, Problems
@@ -29,7 +29,7 @@ _MAX_THREADS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ProbeTarget:
     """What to probe, and the `router` device it stands for. With a port by TCP, without by ICMP."""
 
     device: str
@@ -44,7 +44,7 @@ class AgentOptions:
     url: str
     site: str
     device: str
-    targets: tuple[Target, ...] = ()
+    targets: tuple[ProbeTarget, ...] = ()
     interval: float = 10.0
     disk: str = "/"
     username: str | None = None
@@ -54,7 +54,7 @@ class AgentOptions:
     key: Path | None = None
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> ProbeTarget:
     """A target from `ID=HOST[:PORT]`, an IPv6 address with a port in brackets. Raises Problems."""
     device, equals, rest = text.partition("=")
     found = re.fullmatch(
@@ -65,7 +65,7 @@ def parse_target(text: str) -> Target:
     port = found[2] or found[4]
     if port is not None and not 0 < int(port) < 65536:
         raise Problems.one("target", f"{text!r} has the port {port}", "ports are 1 to 65535")
-    return Target(device, found[1] or found[3] or found[5], int(port) if port else None)
+    return ProbeTarget(device, found[1] or found[3] or found[5], int(port) if port else None)
 
 
 async def run_agent(options: AgentOptions, stop: asyncio.Event | None = None) -> None:
@@ -135,7 +135,7 @@ async def _host(options: AgentOptions, client: DeviceClient, threads: ThreadPool
 
 
 async def _target(
-    options: AgentOptions, target: Target, client: DeviceClient, threads: ThreadPoolExecutor
+    options: AgentOptions, target: ProbeTarget, client: DeviceClient, threads: ThreadPoolExecutor
 ) -> None:
     loop = asyncio.get_running_loop()
 
@@ -151,7 +151,7 @@ async def _target(
     await _every(options.interval, once)
 
 
-def _burst(target: Target, interval: float, first: bool) -> Callable[[], Quality]:
+def _burst(target: ProbeTarget, interval: float, first: bool) -> Callable[[], LinkQuality]:
     """A burst that ends well before the next one is due; the first is short, to be heard soon."""
     count, spacing = (_FIRST_PROBES, 0.05) if first else (_PROBES, min(0.2, interval / 20))
     timeout = 0.3 if first else min(1.0, 0.8 * interval / _PROBES - spacing)

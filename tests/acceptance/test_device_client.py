@@ -274,6 +274,26 @@ async def test_commands_are_run_once_and_answered(mosquitto: Mosquitto, key_file
         assert ("c1", "accepted", "") in watch.acks()
 
 
+async def test_a_command_that_comes_again_after_a_restart_is_answered_and_not_run(
+    mosquitto: Mosquitto, key_file: Path, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    async def obey(device: Device, command: Command) -> str:
+        done.append(command.id)
+        return "on LTE"
+
+    kept = options(mosquitto, command_key_file=key_file, command_memory=tmp_path / "commands.json")
+    again = order("switch_uplink", "c1", to="lte")
+    async with watching(mosquitto) as watch:
+        for answers in (1, 2):
+            async with DeviceClient(kept, ROUTER, handler=obey) as client:
+                await until(lambda: client.stats.connected)
+                await send(mosquitto, again)
+                await until(lambda: watch.acks().count(("c1", "done", "on LTE")) == answers)  # noqa: B023
+    assert done == ["c1"]
+
+
 async def test_commands_that_must_not_be_obeyed_are_rejected_with_the_reason(
     mosquitto: Mosquitto, key_file: Path
 ) -> None:

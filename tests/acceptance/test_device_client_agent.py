@@ -10,13 +10,13 @@ from pathlib import Path
 import aiomqtt
 
 from collector.broker import Mosquitto
-from devices.agent import AgentOptions, Target, run_agent
+from devices.agent import AgentOptions, ProbeTarget, run_agent
 
 
 async def test_the_first_readings_come_within_a_second_and_then_at_each_interval(
     mosquitto: Mosquitto,
 ) -> None:
-    targets = (Target("probe-host", "127.0.0.1"), Target("probe-port", "127.0.0.1", mosquitto.port))
+    targets = (ProbeTarget("probe-host", "127.0.0.1"), ProbeTarget("probe-port", "127.0.0.1", mosquitto.port))
     options = AgentOptions(mosquitto.url, "1305-kominfo", "agent-kominfo", targets, interval=1)
     heard: list[tuple[float, str, bytes]] = []
     stop = asyncio.Event()

@@ -12,6 +12,7 @@ import pytest
 from collector.core.config import Journal as Caps
 from collector.core.readings import Quality
 from collector.core.records import RecordKind
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -173,7 +174,7 @@ def test_a_clock_an_hour_behind_for_two_minutes_is_wrong_from_then_on_evaluated_
     """Time is data: the journal of some minutes, written in none."""
     write_region(tmp_path / "region", 1, rules=RULES)
     start = 1_790_000_000 * S
-    log = Journal(tmp_path / "journal", Caps(), Reserve(tmp_path / "reserve", 4096), lambda _: None)
+    log = Journal(FileLog(tmp_path / "journal", Caps()), Reserve(tmp_path / "reserve", 4096), lambda _: None)
     log.open()
     for turn in range(30):  # five minutes, each ten seconds
         now = start + 10 * S * turn

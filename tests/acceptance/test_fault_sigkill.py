@@ -13,6 +13,7 @@ import pytest
 from collector.core.config import Journal as Caps
 from collector.core.records import RecordKind
 from collector.followers.alarming import LONG_WAY
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -101,7 +102,7 @@ def test_killed_again_and_again_before_its_first_snapshot_it_starts_no_slower(
 ) -> None:
     """A start that had to read far back keeps what came of it: the next one begins there."""
     write_region(tmp_path / "region", 1, rules=RULES)
-    log = Journal(tmp_path / "journal", Caps(), Reserve(tmp_path / "reserve", 4096), lambda _: None)
+    log = Journal(FileLog(tmp_path / "journal", Caps()), Reserve(tmp_path / "reserve", 4096), lambda _: None)
     log.open()
     n, start = LONG_WAY + 1, 1_790_000_000 * 10**9
     to = topic("load-000000", "router-000000-0")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +17,11 @@ import pytest
 
 from collector.broker import SHIPPED, find_mosquitto, free_port
 from collector.broker.child import spawn, stop
-from collector.doctor.mosquitto import judge, read
-from collector.doctor.probe import Wanted, probe
-from collector.doctor.wire import Account, Connection, connect
+from collector.doctor.mosquitto import judge
+from collector.doctor.mosquitto_conf import read
+from collector.doctor.probe import BrokerDemands, probe
+from collector.doctor.wire import Account, ProbeConnection, connect
+from tests.servers import NO_NAMESPACE
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_FILES = ROOT / "deploy" / "mosquitto"
@@ -27,12 +31,96 @@ COLLECTOR = "nagari-collector"
 PASSWORD = "a password of this test"
 
 
+LISTENERS = ("loopback", "tls")
+INSTALL = """set -e
+ip link set lo up
+mount --bind "$1/etc" /etc/mosquitto
+mount --bind "$1/lib" /var/lib/mosquitto
+mount --bind "$1/log" /var/log/mosquitto
+exec "$2" -c /etc/mosquitto/mosquitto.conf
+"""
+
+
 @dataclass(frozen=True)
 class Broker:
     conf: Path
     port: int
     tls_port: int
     ca: Path
+
+    def at(self, listener: str) -> Account:
+        if listener == "loopback":
+            return Account("127.0.0.1", self.port)
+        tls = ssl.create_default_context(cafile=str(self.ca))
+        return Account("127.0.0.1", self.tls_port, tls=tls)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """mosquitto on the shipped files, to the byte and in their places, with a network of its own."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def open_sockets(self) -> set[str]:
+        """Every address and port that is listened to in that network."""
+        command = (
+            f"nsenter --net=/proc/{self.process.pid}/ns/net ss --no-header --listening --numeric --tcp --udp"
+        )
+        shown = subprocess.run(command.split(), check=True, capture_output=True, text=True)
+        return {line.split()[4] for line in shown.stdout.splitlines()}
+
+    def await_listening(self, expected: set[str]) -> None:
+        deadline = time.monotonic() + 5
+        while not expected <= self.open_sockets():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+        time.sleep(0.3)  # a listener too many might come last
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Iterator[Callable[..., Installed]]:
+    """Start it; with `tls` as README.md says to add TLS, else without conf.d's file."""
+    if (
+        os.geteuid() != 0
+        or not all(map(shutil.which, ("unshare", "nsenter", "ip", "ss")))
+        or not Path("/etc/mosquitto").is_dir()
+    ):
+        pytest.skip(NO_NAMESPACE)
+    started = []
+
+    def start(*, tls: bool) -> Installed:
+        etc = tmp_path / "etc"
+        shutil.copytree(SHIPPED_FILES, etc)
+        (etc / "certs").mkdir()
+        _certificate(etc / "certs")
+        if not tls:
+            (etc / "conf.d" / "nagari-tls.conf").unlink()
+        _accounts(etc / "nagari.passwd", COLLECTOR, ROUTER)
+        for name in ("etc", "lib", "log"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name).chmod(0o755)
+            shutil.chown(tmp_path / name, "mosquitto")
+        for secret in (etc / "nagari.passwd", etc / "certs" / "server.key"):
+            shutil.chown(secret, "mosquitto")
+        command = [
+            "unshare",
+            "--net",
+            "--mount",
+            "sh",
+            "-c",
+            INSTALL,
+            "sh",
+            str(tmp_path),
+            str(find_mosquitto()),
+        ]
+        started.append(spawn(command, tmp_path / "out"))
+        return Installed(started[0], tmp_path / "out")
+
+    yield start
+    for process in started:
+        stop(process)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +191,7 @@ def _await_port(port: int) -> None:
     asyncio.run(reached())
 
 
-async def _enter(broker: Broker, name: str | None, password: str | None = PASSWORD) -> Connection:
+async def _enter(broker: Broker, name: str | None, password: str | None = PASSWORD) -> ProbeConnection:
     secret = password.encode() if password is not None else None
     hello = mqtt5.ConnectPacket(
         f"chosen-{name}".replace("/", "-"), username=name, password=secret, clean_start=True, keep_alive=60
@@ -111,18 +199,18 @@ async def _enter(broker: Broker, name: str | None, password: str | None = PASSWO
     return await connect(Account("127.0.0.1", broker.port), hello)
 
 
-async def _publish(connection: Connection, topic: str, payload: bytes = b"{}") -> mqtt5.PubAckReasonCode:
+async def _publish(connection: ProbeConnection, topic: str, payload: bytes = b"{}") -> mqtt5.PubAckReasonCode:
     connection.send(mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=1))
     answer = next(packet for packet in await connection.receive() if isinstance(packet, mqtt5.PubAckPacket))
     return answer.reason_code
 
 
-async def _hear(connection: Connection, *filters: str) -> None:
+async def _hear(connection: ProbeConnection, *filters: str) -> None:
     connection.send(mqtt5.SubscribePacket(1, [mqtt5.TopicFilter(each) for each in filters]))
     await connection.receive()
 
 
-async def _heard(connection: Connection, patience: float = 0.5) -> list[str]:
+async def _heard(connection: ProbeConnection, patience: float = 0.5) -> list[str]:
     topics: list[str] = []
     while True:
         try:
@@ -130,6 +218,18 @@ async def _heard(connection: Connection, patience: float = 0.5) -> list[str]:
         except TimeoutError:
             return topics
         topics += [packet.topic for packet in packets if isinstance(packet, mqtt5.PublishPacket)]
+
+
+def test_the_files_as_they_are_open_the_one_listener_on_loopback(install: Callable[..., Installed]) -> None:
+    installed, meant = install(tls=False), {"127.0.0.1:1883"}
+    installed.await_listening(meant)
+    assert installed.open_sockets() == meant
+
+
+def test_the_files_as_they_are_open_tls_beside_it_and_nothing_else(install: Callable[..., Installed]) -> None:
+    installed, meant = install(tls=True), {"127.0.0.1:1883", "0.0.0.0:8883", "[::]:8883"}
+    installed.await_listening(meant)
+    assert installed.open_sockets() == meant
 
 
 def test_the_file_says_what_demo_and_tests_run_on() -> None:
@@ -140,7 +240,7 @@ def test_the_file_says_what_demo_and_tests_run_on() -> None:
 def test_the_doctor_finds_nothing_wrong_with_it(broker: Broker) -> None:
     assert [finding for finding in judge(read(broker.conf), 7 * 86400) if finding.status != "ok"] == []
     account = Account("127.0.0.1", broker.port, "nagari-doctor", PASSWORD)
-    found = asyncio.run(probe(account, Wanted(7 * 86400, 2000)))
+    found = asyncio.run(probe(account, BrokerDemands(7 * 86400, 2000)))
     assert [finding for finding in found if finding.status != "ok"] == []
 
 
@@ -209,17 +309,45 @@ async def test_the_collector_forges_no_readings(broker: Broker) -> None:
     await collector.close()
 
 
-async def test_nobody_takes_over_the_collectors_session_by_its_client_id(broker: Broker) -> None:
-    collector = await _enter(broker, COLLECTOR)
-    await _hear(collector, "nagari/v1/+/+/tele")
-    thief = await connect(
-        Account("127.0.0.1", broker.port),
-        mqtt5.ConnectPacket(COLLECTOR, username=ROUTER, password=PASSWORD.encode(), keep_alive=60),
+async def _enter_as_collector(broker: Broker, name: str, listener: str, *, clean: bool) -> ProbeConnection:
+    """An account that connects under the collector's client id, for a session that lasts."""
+    hello = mqtt5.ConnectPacket(
+        COLLECTOR,
+        username=name,
+        password=PASSWORD.encode(),
+        clean_start=clean,
+        keep_alive=60,
+        session_expiry_interval=60,
     )
+    return await connect(broker.at(listener), hello)
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+@pytest.mark.parametrize("collectors", LISTENERS)
+async def test_no_device_takes_over_the_collectors_session_by_its_client_id(
+    broker: Broker, collectors: str, listener: str
+) -> None:
+    collector = await _enter_as_collector(broker, COLLECTOR, collectors, clean=True)
+    await _hear(collector, "nagari/v1/+/+/tele")
+    thief = await _enter_as_collector(broker, ROUTER, listener, clean=False)
     await _publish(thief, f"nagari/v1/{ROUTER}/tele")
     assert await _heard(collector) == [f"nagari/v1/{ROUTER}/tele"]
     await thief.close()
     await collector.close()
+
+
+@pytest.mark.parametrize("listener", LISTENERS)
+async def test_no_device_wipes_what_waits_for_the_collector(broker: Broker, listener: str) -> None:
+    collector = await _enter_as_collector(broker, COLLECTOR, "loopback", clean=True)
+    await _hear(collector, "nagari/v1/+/+/tele")
+    await collector.close()
+    vandal = await _enter_as_collector(broker, ROUTER, listener, clean=True)
+    await _publish(vandal, f"nagari/v1/{ROUTER}/tele")
+    await vandal.close()
+    back = await _enter_as_collector(broker, COLLECTOR, "loopback", clean=False)
+    assert back.connack.session_present
+    assert await _heard(back) == [f"nagari/v1/{ROUTER}/tele"]
+    await back.close()
 
 
 async def test_a_message_that_is_too_large_for_us_still_comes_through_to_be_refused_in_the_open(
@@ -242,6 +370,27 @@ async def test_the_field_comes_in_under_tls(broker: Broker) -> None:
     device = await connect(Account("127.0.0.1", broker.tls_port, tls=context), hello)
     assert device.connack.reason_code == mqtt5.ConnAckReasonCode.SUCCESS
     await device.close()
+
+
+@pytest.mark.parametrize(
+    ("ciphers", "taken"),
+    [
+        ("ECDHE-ECDSA-AES256-GCM-SHA384", True),
+        ("ECDHE-ECDSA-CHACHA20-POLY1305", True),
+        ("ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-ECDSA-AES256-SHA384", False),
+    ],
+)
+async def test_tls_1_2_without_cbc(broker: Broker, ciphers: str, taken: bool) -> None:
+    context = ssl.create_default_context(cafile=str(broker.ca))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(ciphers)
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", broker.tls_port, ssl=context)
+    except (ssl.SSLError, ConnectionError):
+        assert not taken
+    else:
+        writer.close()
+        assert taken
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")

@@ -31,7 +31,7 @@ def test_an_alert_appears_by_itself_and_is_acknowledged_with_a_comment(live_page
     expect(row).to_contain_text("Aktif, sudah ditanggapi")
     expect(page).to_have_title("Nagari")
     steps = desk.state.trail(alert.id)
-    assert [(s.transition.kind, s.transition.by, s.transition.comment) for s in steps][1:] == [
+    assert [(s.decision.change, s.decision.by, s.decision.comment) for s in steps][1:] == [
         ("acked", "Rina", "Tim sudah berangkat <b>")
     ]
 

@@ -147,7 +147,8 @@ class Desk:
             self.asked.append(action.id)
             return None
         if row := self.state.of_action(action.id):
-            return row.transition
+            assert isinstance(row.decision, Transition)
+            return row.decision
         return await self.commit(self._acted(action))
 
     def acting(self, action: str) -> bool:
@@ -231,10 +232,24 @@ class Desk:
         }[action.name]
         if action.name == "ack" and alert.acked:
             return Transition(
-                "refused", at, self._offset, None, action.by, "it is acknowledged already", action.id
+                "refused",
+                at,
+                self._offset,
+                None,
+                by=action.by,
+                comment="it is acknowledged already",
+                action=action.id,
             )
         after = alert.but(**changes)
-        return Transition(KINDS[action.name], at, self._offset, after, action.by, action.comment, action.id)
+        return Transition(
+            KINDS[action.name],
+            at,
+            self._offset,
+            after,
+            by=action.by,
+            comment=action.comment,
+            action=action.id,
+        )
 
 
 @dataclass

@@ -8,8 +8,10 @@ import pytest
 from collector.alarms.engine import Engine
 from collector.alarms.model import Alert
 from collector.alarms.rules import parse_rules
+from collector.core.bundle import joined
 from collector.core.readings import DEVICE, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
+from collector.core.roster import Part
 from devices.model import Device, Site
 from devices.region import Region
 
@@ -69,7 +71,7 @@ class Bench:
         self.engine.gap(T0 + round(start * S), self._now(end), self.offset)
 
     def presence(self, at: float, device: str, online: bool) -> None:
-        self.engine.presence("s1", device, online, self._now(at), self.offset)
+        self.engine.state("s1", device, online, self._now(at), self.offset)
 
     def heard(self, at: float, device: str) -> None:
         self.engine.heard(SeriesKey("s1", device, DEVICE), self._now(at), self.offset)
@@ -81,11 +83,11 @@ class Bench:
         done = self.engine.drain()[-1]
         assert done.action == action.id
         assert done.by == "budi"
-        return f"refused: {done.comment}" if done.kind == "refused" else done.kind
+        return f"refused: {done.comment}" if done.change == "refused" else done.change
 
     def story(self) -> list[str]:
         """What happened since it was last asked: kind and second."""
-        return [f"{t.kind} {(t.at - T0) / S:g}" for t in self.engine.drain()]
+        return [f"{t.change} {(t.at - T0) / S:g}" for t in self.engine.drain() if t.kind == "alert"]
 
     @property
     def alert(self) -> Alert:
@@ -277,9 +279,20 @@ def test_behind_a_publisher_that_is_offline_a_device_is_unknown_and_never_absent
     bench.presence(30, "host", online=False)
     bench.watermark(1_000)
     assert bench.story() == []
+    assert bench.engine.presence() == {"host": "offline", "c1": "unknown"}
     bench.presence(1_000, "host", online=True)
     bench.watermark(1_060)
     assert bench.story() == ["raised 1060"]
+
+
+def test_the_presence_of_one_device_is_what_the_presence_of_all_says() -> None:
+    bench = Bench(SILENT, devices=BEHIND)
+    asked = ("host", "c1", "stranger")
+    for at, online in ((30, None), (40, False), (50, True)):
+        if online is not None:
+            bench.presence(at, "host", online=online)
+        known = bench.engine.presence()
+        assert [bench.engine.presence_of(each) for each in asked] == [known.get(each) for each in asked]
 
 
 def test_behind_a_publisher_that_is_absent_a_device_is_unknown_too() -> None:
@@ -446,7 +459,7 @@ def test_what_waited_under_a_changed_rule_waits_for_the_next_reading() -> None:
 def test_a_pending_alert_over_a_restart_still_tells_the_last_value() -> None:
     bench = Bench(SLOW)
     bench.temperatures((0, 28.0), (5, 31.0))
-    bench.engine = Engine.restore(SeriesTable(), bench.region, bench.set, bench.engine.snapshot())
+    bench.engine = Engine.load(SeriesTable(), bench.region, bench.set, bench.engine.save())
     bench.watermark(10)
     assert (bench.alert.condition, bench.alert.value) == ("active", 31.0)
 
@@ -485,23 +498,28 @@ def test_the_alert_id_depends_on_rule_series_and_opening_record_only() -> None:
 def test_a_snapshot_that_is_damaged_or_of_another_region_is_refused() -> None:
     bench = Bench(HIGH)
     bench.temperatures((1, 28.0))
-    data = bench.engine.snapshot()
+    data = bench.engine.save()
     other = world(SMOKE)
-    with pytest.raises(ValueError, match="is of region"):
-        Engine.restore(SeriesTable(), other, parse_rules(other.rules, other), data)
-    for broken in (b"", b"xx" + data, data[:-9], data.replace(b"\x02", b"\x03", 1)):
+    with pytest.raises(ValueError, match="it is of region"):
+        Engine.load(SeriesTable(), other, parse_rules(other.rules, other), data)
+    lacking = {name: column for name, column in data.columns.items() if name != "heard"}
+    shorter = data.columns | {"heard": data.columns["heard"][:-1]}
+    stranger = data.columns | {"names": joined([("s1", "stranger")])}
+    headless = {name: value for name, value in data.head.items() if name != "floor"}
+    broken = [Part(headless, data.columns), Part(data.head | {"alarms": [["r1"]]}, data.columns)]
+    for part in (*broken, *(Part(data.head, columns) for columns in (lacking, shorter, stranger))):
         with pytest.raises(ValueError, match="snapshot"):
-            Engine.restore(SeriesTable(), bench.region, bench.set, broken)
+            Engine.load(SeriesTable(), bench.region, bench.set, part)
 
 
 def test_restored_under_other_rules_alerts_go_on_and_those_without_a_rule_are_retired() -> None:
     bench = Bench(SLOW, SMOKE)
     bench.temperatures((0, 28.0), (15, 20.0))
     bench.read(16, "smoke", 1)
-    data = bench.engine.snapshot()
+    data = bench.engine.save()
     fewer = parse_rules(world(SLOW).rules, bench.region)
-    bench.engine = Engine.restore(bench.table, bench.region, fewer, data)
-    again = Engine.restore(bench.table, bench.region, fewer, bench.engine.snapshot())
+    bench.engine = Engine.load(bench.table, bench.region, fewer, data)
+    again = Engine.load(bench.table, bench.region, fewer, bench.engine.save())
     assert len(again.alerts) == len(bench.engine.alerts) == 2
     bench.watermark(100)
     assert bench.story() == ["retired 100"]

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from collector.alarms.kinds.absent import Absent
+from collector.alarms.kinds.limit import Limit
 from collector.alarms.model import Alert
-from collector.alarms.rules import Rule, RuleSet, parse_rules, schema, summary
+from collector.alarms.rules import Rule, RuleSet, parse_rules
+from collector.alarms.rules.ruleset import summary
+from collector.alarms.rules.tables import schema
 from devices.catalogue import KINDS
 from devices.model import Device, Site
 from devices.problems import Problems
@@ -67,13 +71,7 @@ def told(text: str) -> list[str]:
 
 def test_the_rule_of_the_design_reads_as_written() -> None:
     rule = only(rules(GOOD))
-    assert (rule.name, rule.metric, rule.test, rule.limit, rule.clear) == (
-        "rx-power-low",
-        "rx_dbm",
-        "below",
-        -27.0,
-        -26.0,
-    )
+    assert (rule.name, rule.metric, rule.criterion) == ("rx-power-low", "rx_dbm", Limit(-27.0, -26.0, -1))
     assert (rule.delay, rule.keep, rule.severity) == (60 * S, 300 * S, "major")
 
 
@@ -81,8 +79,9 @@ def test_absent_true_is_the_kinds_own_patience_and_a_duration_is_that() -> None:
     text = GOOD.replace(', metric = "rx_dbm"', "").replace(
         'below = -27.0, clear_above = -26.0, for = "60s", keep = "5m"', "absent = {}"
     )
-    assert only(rules(text.replace("{}", "true", 1))).stale == round(KINDS["ont"].stale_after_s * S)
-    assert only(rules(text.replace("{}", '"1.5m"', 1))).stale == 90 * S
+    patience = round(KINDS["ont"].stale_after_s * S)
+    assert only(rules(text.replace("{}", "true", 1))).criterion == Absent(patience)
+    assert only(rules(text.replace("{}", '"1.5m"', 1))).criterion == Absent(90 * S)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +126,7 @@ enabled = false
 """
     found = rules(GOOD + more)
     rule = only(found)
-    assert (rule.limit, rule.clear, rule.delay, rule.severity) == (-31.5, -31.0, 60 * S, "minor")
+    assert (rule.criterion, rule.delay, rule.severity) == (Limit(-31.5, -31.0, -1), 60 * S, "minor")
     assert found.for_device(region().devices["ont-2"]) == ()
     assert rule.version != only(rules(GOOD)).version
 
@@ -164,6 +163,11 @@ def test_the_version_follows_the_content_and_nothing_else() -> None:
         ("-27.0", "nan", "rule when.below: input should be a finite number"),
         ('"60s"', '"60 parsec"', "ont.toml:5: rule when.for: '60 parsec' is no duration; write it like"),
         ("below = -27.0, clear_above = -26.0,", "absent = false,", "absent = false says nothing; write true"),
+        ("below = -27.0, clear_above = -26.0,", "absent = 0,", "absent = 0 says nothing; write true or a"),
+        ("below = -27.0, clear_above = -26.0,", "equals = 'on',", "when.equals: 'on' is neither a number"),
+        ("below = -27.0, clear_above = -26.0,", "equals = nan,", "nan is neither a number nor true or false"),
+        ("below =", "equals = 1, below =", "rule when.equals: gives below and equals; give exactly one of"),
+        ("below = -27.0,", "equals = 1,", "clear_above does not go with equals; use it with below, or"),
         ("below = -27.0, clear_above = -26.0,", "equals = true,", "rx_dbm is a number, never true or"),
         (', en = "Optical power {value} {unit} at {site}"', "", "ont.toml:7: rule summary.en: is missing"),
         ("{site}", "{place}", "ont.toml:7: rule summary.id: {place} is no placeholder; one of {value},"),
@@ -248,8 +252,8 @@ def test_the_shipped_rules_watch_every_kind_of_the_field_and_its_silence() -> No
     for file in shipped.rules:
         kind = Path(file).stem
         held = found.for_device(Device(shipped.centre, "any", kind))
-        assert any(rule.test == "absent" and not rule.metric for rule in held), kind
-        assert any(rule.test != "absent" for rule in held), kind
+        assert any(rule.criterion.silence and not rule.metric for rule in held), kind
+        assert any(not rule.criterion.silence for rule in held), kind
     assert {Path(file).stem for file in shipped.rules} >= {
         "ont", "olt", "router", "power", "climate", "river", "host",
     }  # fmt: skip
@@ -260,9 +264,7 @@ def test_the_shipped_summaries_read_in_both_languages() -> None:
     found = parse_rules(shipped.rules, shipped)
     for file in shipped.rules:
         for rule in found.for_device(Device(shipped.centre, "d-1", Path(file).stem)):
-            alert = Alert(
-                "x", rule.name, "v", shipped.centre, "d-1", rule.metric, "major", "active", 0, rule.limit
-            )
+            alert = Alert("x", rule.name, "v", shipped.centre, "d-1", rule.metric, "major", "active", 0, 1.0)
             texts = {lang: summary(rule, alert, "Sikabu", lang) for lang in ("id", "en")}
             assert texts["id"] != texts["en"]
             assert all("Sikabu" in text and "{" not in text for text in texts.values())

@@ -16,13 +16,11 @@ from collector.api.collector import Collector
 from collector.core.config import Config
 from collector.core.records import Action
 from collector.state import State
-from devices import region as regions
 from devices.problems import Problems
-from tests.unit import api_desk
 
 ALERT = Alert("a1", "r", "v1", "s", "d", "m", "major", "active", 1, 2.0, 1, raised_at=1, acked=True)
 ACK = Action("id-1", "ack", "a1", "Rina", "", None)
-ACKED = Transition("acked", 5, 5, ALERT, "Rina", "", "id-1")
+ACKED = Transition("acked", 5, 5, ALERT, by="Rina", action="id-1")
 
 
 class Recorder:
@@ -100,7 +98,7 @@ async def test_an_action_that_is_journaled_is_never_called_lost(parts: Any) -> N
 async def test_after_a_restart_an_action_that_took_effect_is_found_and_not_done_again(parts: Any) -> None:
     parts.state.commit(10, [ACKED], lambda alert: {"id": "", "en": ""})
     found = await Collector(parts).act(ACK)
-    assert (found.kind, found.action) == ("acked", "id-1")
+    assert (found.change, found.action) == ("acked", "id-1")
     assert parts.recorder.records == []
 
 
@@ -124,14 +122,3 @@ def test_the_rate_is_the_mean_of_a_minute(parts: Any) -> None:
     for second in range(100, 170):
         collector.sample(float(second))
     assert collector._rate() == 0.0
-
-
-def test_behind_a_publisher_that_is_gone_a_device_is_unknown(parts: Any) -> None:
-    alone, behind = b"lubuk-alung-ont,ont,,", b"lubuk-alung-ont,ont,centre-host,"
-    devices = api_desk.FILES["devices.csv"].replace(alone, behind)
-    region = regions.load({**api_desk.FILES, "devices.csv": devices})
-    parts.versions = SimpleNamespace(inventory=region)
-    parts.alarming.presence = {"centre-host": False, "lubuk-alung-ont": True, "stranger": False}
-    collector = Collector(parts)
-    assert collector.presence() == {"centre-host": "offline", "lubuk-alung-ont": "unknown"}
-    assert collector.presence_of(region.devices["lubuk-alung-rtr"]) is None

@@ -118,7 +118,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
 from pathlib import Path
 from collector.core.config import Journal as Caps
 from collector.core.records import RecordKind
-from collector.ingest.journal import Journal, Retention
+from collector.ingest.files import FileLog
+from collector.ingest.journal import Journal
+from collector.ingest.log import Retention
 from collector.ingest.reserve import Reserve
 from tests.unit import api_desk
 folder = Path(sys.argv[1])
@@ -126,7 +128,8 @@ desk = api_desk.Desk(folder)
 reserve = Reserve(folder / "reserve", 4096)
 caps = Caps(segment_bytes=20_000)
 floor = Retention(lambda: None, lambda: 0)
-journal = Journal(folder / "journal", caps, reserve, lambda *_: None, head_bytes=10**6, retention=floor)
+log = FileLog(folder / "journal", caps)
+journal = Journal(log, reserve, lambda *_: None, head_bytes=10**6, retention=floor)
 journal.open(0, 0)
 with api_desk.serving(desk) as live:
     print(live.url, flush=True)

@@ -21,6 +21,7 @@ from collector.core.config import Journal as Caps
 from collector.core.config import check
 from collector.core.readings import Readings, SeriesTable
 from collector.core.records import RecordKind
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -182,9 +183,8 @@ def test_who_asks_for_no_backup_is_not_told_that_there_is_none(tmp_path: Path) -
 
 
 def test_what_is_laid_out_reaches_from_the_older_newest_snapshot_past_both_cursors(tmp_path: Path) -> None:
-    journal = Journal(
-        tmp_path / "journal", Caps(segment_bytes=5000), Reserve(tmp_path / "reserve", 4096), lambda _: None
-    )
+    log = FileLog(tmp_path / "journal", Caps(segment_bytes=5000))
+    journal = Journal(log, Reserve(tmp_path / "reserve", 4096), lambda _: None)
     journal.open()
     for second in range(40):
         n = 10

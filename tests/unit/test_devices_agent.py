@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from devices.agent import AgentOptions, Target, parse_target, run_agent
+from devices.agent import AgentOptions, ProbeTarget, parse_target, run_agent
 from devices.agent.host import HostMeter
-from devices.agent.probe import Quality, icmp_mode, probe, tcp_trip
+from devices.agent.probe import LinkQuality, icmp_mode, probe, tcp_trip
 from devices.catalogue import KINDS
 from devices.problems import Problems
 
@@ -57,13 +57,13 @@ def test_an_open_port_answers(listening: int) -> None:
 
 
 def test_a_closed_port_is_a_loss_without_a_latency(closed: int) -> None:
-    assert probe("127.0.0.1", closed, count=2, spacing=0.01, timeout=1) == Quality(None, None, 100.0)
+    assert probe("127.0.0.1", closed, count=2, spacing=0.01, timeout=1) == LinkQuality(None, None, 100.0)
 
 
 def test_a_black_hole_is_a_loss_after_the_timeout(black_hole: int) -> None:
     start = time.perf_counter()
     found = probe("127.0.0.1", black_hole, count=2, spacing=0.01, timeout=0.2)
-    assert found == Quality(None, None, 100.0)
+    assert found == LinkQuality(None, None, 100.0)
     assert 0.4 <= time.perf_counter() - start < 2
 
 
@@ -84,20 +84,20 @@ def test_a_host_without_a_port_is_pinged_or_else_asked_by_tcp(host: str) -> None
 
 def test_a_name_that_nobody_knows_is_a_loss() -> None:
     found = probe("nowhere.invalid", None, count=2, spacing=0.01, timeout=0.2)
-    assert found == Quality(None, None, 100.0)
+    assert found == LinkQuality(None, None, 100.0)
 
 
 @pytest.mark.parametrize(
     ("answers", "quality"),
     [
-        ([10.0, 12.0, 11.0], Quality(11.0, 1.5, 0.0)),
-        ([10.0, None, 14.0], Quality(12.0, 4.0, 33.33)),
-        ([None, None, 8.0], Quality(8.0, None, 66.67)),
-        ([None], Quality(None, None, 100.0)),
+        ([10.0, 12.0, 11.0], LinkQuality(11.0, 1.5, 0.0)),
+        ([10.0, None, 14.0], LinkQuality(12.0, 4.0, 33.33)),
+        ([None, None, 8.0], LinkQuality(8.0, None, 66.67)),
+        ([None], LinkQuality(None, None, 100.0)),
     ],
 )
-def test_answers_make_latency_jitter_and_loss(answers: list[float | None], quality: Quality) -> None:
-    assert Quality.of(answers) == quality
+def test_answers_make_latency_jitter_and_loss(answers: list[float | None], quality: LinkQuality) -> None:
+    assert LinkQuality.of(answers) == quality
 
 
 def test_the_host_meter_gives_what_the_catalogue_promises_in_range() -> None:
@@ -132,13 +132,13 @@ def test_cpu_is_seen_whichever_thread_reads_it() -> None:
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("r1=10.0.0.1", Target("r1", "10.0.0.1")),
-        ("r1=router.example:443", Target("r1", "router.example", 443)),
-        ("r1=::1", Target("r1", "::1")),
-        ("r1=[::1]:80", Target("r1", "::1", 80)),
+        ("r1=10.0.0.1", ProbeTarget("r1", "10.0.0.1")),
+        ("r1=router.example:443", ProbeTarget("r1", "router.example", 443)),
+        ("r1=::1", ProbeTarget("r1", "::1")),
+        ("r1=[::1]:80", ProbeTarget("r1", "::1", 80)),
     ],
 )
-def test_targets_are_read(text: str, target: Target) -> None:
+def test_targets_are_read(text: str, target: ProbeTarget) -> None:
     assert parse_target(text) == target
 
 
@@ -149,7 +149,7 @@ def test_a_bad_target_is_refused(text: str) -> None:
 
 
 async def test_bad_options_are_all_named_at_once() -> None:
-    targets = (Target("a b", "h"), Target("r1", "h"), Target("r1", "h"))
+    targets = (ProbeTarget("a b", "h"), ProbeTarget("r1", "h"), ProbeTarget("r1", "h"))
     options = AgentOptions("mqtt://127.0.0.1:1", "s 1", "agent", targets, interval=0.1, disk="/nowhere")
     with pytest.raises(Problems) as refused:
         await run_agent(options)

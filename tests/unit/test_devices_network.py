@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collector.alarms.ruleset import lies_in
+from collector.alarms.rules.ruleset import lies_in
 from devices.problems import Problems
 from devices.region import load, read_folder
 

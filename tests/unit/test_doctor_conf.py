@@ -8,10 +8,12 @@ import pytest
 
 from collector.broker import SHIPPED
 from collector.doctor.findings import Finding, worst
-from collector.doctor.mosquitto import judge, read
+from collector.doctor.mosquitto import judge
+from collector.doctor.mosquitto_conf import read
 
 DAY = 86400.0
 GOOD = "".join(f"{name} {value}\n" for name, value in SHIPPED.items()) + "listener 1883 127.0.0.1\n"
+FIELD = "listener 8883 0.0.0.0\ncertfile c\nkeyfile k\nciphers ECDHE+AESGCM\nuse_username_as_clientid true\n"
 
 
 def findings(tmp_path: Path, text: str, expiry: float = 7 * DAY) -> list[Finding]:
@@ -102,24 +104,60 @@ def test_strangers_on_this_machine_are_its_owners_business(tmp_path: Path) -> No
 
 
 def test_accounts_without_an_acl_are_bad(tmp_path: Path) -> None:
-    found = [
-        f
-        for f in findings(tmp_path, GOOD + "listener 8883 0.0.0.0\ncertfile c\nkeyfile k\n")
-        if f.status != "ok"
-    ]
+    found = [f for f in findings(tmp_path, GOOD + FIELD) if f.status != "ok"]
     assert [f.status for f in found] == ["bad"]
     assert "any account may publish as any other" in found[0].what
 
 
 def test_an_open_listener_under_tls_with_accounts_is_well(tmp_path: Path) -> None:
-    text = GOOD + "listener 8883 0.0.0.0\ncertfile c\nkeyfile k\nallow_anonymous false\nacl_file a\n"
+    text = GOOD + FIELD + "allow_anonymous false\nacl_file a\n"
     assert ill(findings(tmp_path, text)) == {}
 
 
 def test_with_settings_per_listener_each_answers_for_itself(tmp_path: Path) -> None:
-    text = GOOD + "per_listener_settings true\nlistener 8883\ncertfile c\nallow_anonymous false\nacl_file a\n"
-    text += "listener 8884\ncertfile c\nallow_anonymous true\n"
-    assert list(ill(findings(tmp_path, text))) == ["listener 8884"]
+    text = GOOD + "per_listener_settings true\n" + FIELD + "allow_anonymous false\nacl_file a\n"
+    text += FIELD.replace("8883", "8884") + "allow_anonymous true\n"
+    assert list(ill(findings(tmp_path, text))) == ["listener 8884 0.0.0.0"]
+
+
+@pytest.mark.parametrize("line", ["use_username_as_clientid true", "max_connections 100", "certfile c"])
+def test_a_setting_before_the_first_listener_that_opens_one_more_is_bad(tmp_path: Path, line: str) -> None:
+    found = [f for f in findings(tmp_path, f"{line}\n{GOOD}") if f.status != "ok"]
+    assert [(f.status, f.check) for f in found] == [("bad", "mosquitto listener 1883")]
+    assert f"mosquitto.conf:1: {line.split(maxsplit=1)[0]} stands before the first listener" in found[0].what
+
+
+def test_so_is_one_at_the_head_of_an_included_file(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "more.conf").write_text("max_connections 100\n" + FIELD)
+    text = f"{GOOD}allow_anonymous false\nacl_file a\ninclude_dir {tmp_path}/conf.d\n"
+    [found] = [f for f in findings(tmp_path, text) if f.status != "ok"]
+    assert "more.conf:1: max_connections" in found.what
+
+
+def test_the_default_listener_that_is_named_is_meant(tmp_path: Path) -> None:
+    text = GOOD.replace("listener 1883 127.0.0.1", "max_connections 100\nport 1883\nbind_address 127.0.0.1")
+    assert ill(findings(tmp_path, text)) == {}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_listener_on_which_accounts_choose_their_client_id_is_bad(tmp_path: Path, address: str) -> None:
+    accounts = "password_file p\nacl_file a\n"
+    text = accounts + GOOD + FIELD.replace("0.0.0.0", address).replace("use_username_as_clientid true\n", "")
+    text = text.replace(
+        "listener 1883 127.0.0.1\n", "listener 1883 127.0.0.1\nuse_username_as_clientid true\n"
+    )
+    [found] = [f for f in findings(tmp_path, text) if f.status != "ok"]
+    assert (found.status, found.check) == ("bad", f"mosquitto listener 8883 {address}")
+    assert "the collector's session" in found.what
+
+
+@pytest.mark.parametrize("ciphers", ["", "ciphers HIGH\n", "ciphers ECDHE+AESGCM:AES256-SHA256\n"])
+def test_tls_with_cbc_is_a_warning(tmp_path: Path, ciphers: str) -> None:
+    text = GOOD + FIELD.replace("ciphers ECDHE+AESGCM\n", ciphers) + "acl_file a\n"
+    [found] = [f for f in findings(tmp_path, text) if f.status != "ok"]
+    assert found.status == "warning"
+    assert "CBC" in found.what
 
 
 def test_included_files_are_read_too(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from collector.broker import Mosquitto, free_port
 from collector.doctor.findings import Finding
-from collector.doctor.probe import Wanted, granted, probe
+from collector.doctor.probe import BrokerDemands, granted, probe
 from collector.doctor.wire import Account, connect
 
-WANTED = Wanted(session_expiry=7 * 86400, receive_max=2000)
+WANTED = BrokerDemands(session_expiry=7 * 86400, receive_max=2000)
 QUEUE = "broker keeps messages"
 
 

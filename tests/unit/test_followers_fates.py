@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sqlite3
 import threading
@@ -16,16 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.alarms.model import Transition
 from collector.core.config import Journal as Caps
+from collector.core.decision import Decision
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, RecordKind
 from collector.followers.alarming import Alarming
 from collector.followers.fates import judge
-from collector.followers.script import Sign, scenes
 from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -93,12 +92,12 @@ def test_the_accounts_balance_and_the_first_journaled_wins(
     region: Region, parts: list[tuple[list[tuple[str, bytes]], int]]
 ) -> None:
     table, book, ledger = SeriesTable(), Book(), Ledger()
-    decoder, dating = Decoder(table, lambda: region, 99), Dating(table)
+    decoder, dating = Decoder(table, {}.__getitem__), Dating(table)
     start, ever, first = 0, 0, dict[tuple[int, int], float]()
     for messages, lost in parts:
         ever += len(messages) + lost
         one = batch(start, messages, ever)
-        found = decoder.decode(one)
+        found = decoder.decode(one, region)
         dated = dating.date(one, found)
         fates = judge(one, found, dated, book.find)
         fates.count(ledger, one, len(found))
@@ -118,7 +117,7 @@ def test_the_accounts_balance_and_the_first_journaled_wins(
 def fates_of(region: Region, *messages: tuple[str, bytes]) -> Ledger:
     table, ledger = SeriesTable(), Ledger()
     one = batch(0, list(messages), len(messages))
-    found = Decoder(table, lambda: region, 99).decode(one)
+    found = Decoder(table, {}.__getitem__).decode(one, region)
     judge(one, found, Dating(table).date(one, found), Book().find).count(ledger, one, len(found))
     return ledger
 
@@ -130,18 +129,21 @@ def test_a_value_that_differs_from_the_first_is_a_conflict(region: Region) -> No
 
 def test_a_batch_that_knows_no_count_drops_nothing(region: Region) -> None:
     ledger = fates_of(region, tele(0, 1))
-    found = Decoder(SeriesTable(), lambda: region, 9)
+    found = Decoder(SeriesTable(), {}.__getitem__)
     gone = replace(Batch.empty(1, 5, -1), lock=threading.Lock())
-    judge(gone, found.decode(gone), Dating(SeriesTable()).date(gone, found.decode(gone)), Book().find).count(
-        ledger, gone, 0
-    )
+    judge(
+        gone,
+        found.decode(gone, region),
+        Dating(SeriesTable()).date(gone, found.decode(gone, region)),
+        Book().find,
+    ).count(ledger, gone, 0)
     assert (ledger.messages, ledger.dropped, ledger.cursor) == (1, 0, 5)
 
 
 def test_a_refused_message_with_a_nul_in_its_topic_can_be_stored(region: Region, tmp_path: Path) -> None:
     table = SeriesTable()
     one = batch(0, [("a/\0b", b"\0\xff")], 1)
-    found = Decoder(table, lambda: region, 9).decode(one)
+    found = Decoder(table, {}.__getitem__).decode(one, region)
     fates = judge(one, found, Dating(table).date(one, found), Book().find)
     store = open_store("duckdb:", tmp_path, table, 64_000_000)
     store.commit(Readings.concat([]), fates.rejects, Ledger(cursor=1, messages=1, quarantined=1))
@@ -149,42 +151,6 @@ def test_a_refused_message_with_a_nul_in_its_topic_can_be_stored(region: Region,
     store.close()
     assert kept.head == b"\0\xff"
     assert "b" in kept.topic
-
-
-STORY = st.lists(st.sampled_from(["tele", "copy", "offline", "online", "event", "bad"]), max_size=8)
-
-
-@settings(deadline=None)
-@given(story=STORY, cuts=st.sets(st.integers(1, 7)))
-def test_who_is_back_is_told_alike_however_the_journal_is_cut(
-    region: Region, story: list[str], cuts: set[int]
-) -> None:
-    bodies = {
-        "copy": (AT + "tele", b'{"seq":1,"values":{"latency_ms":5}}'),
-        "offline": (AT + "state", b"offline"),
-        "online": (AT + "state", b"online"),
-        "bad": (AT + "tele", b"x"),
-    }
-    messages = []
-    for n, what in enumerate(story):
-        event = AT + "event", b'{"event":"dying_gasp","ts":%d}' % n
-        messages.append(bodies.get(what) or (event if what == "event" else tele(n, n)))
-
-    def told(edges: list[int]) -> list[tuple[int, bool]]:
-        table, offline, out = SeriesTable(), set[SeriesKey](), []
-        decoder, dating = Decoder(table, lambda: region, 99), Dating(table)
-        for a, b in itertools.pairwise(edges):
-            one = batch(a, messages[a:b], b)
-            found = decoder.decode(one)
-            for scene in scenes(one, found, dating.date(one, found), table, offline):
-                if isinstance(scene, Sign) and scene.online is not None:
-                    (offline.discard if scene.online else offline.add)(scene.device)
-                    out.append((scene.offset, scene.online))
-        return out
-
-    whole = told([0, len(messages)])
-    assert told([0, *sorted(cut for cut in cuts if cut < len(messages)), len(messages)]) == whole
-    assert told([*range(len(messages) + 1)]) == whole
 
 
 class RefusesOnce:
@@ -197,11 +163,11 @@ class RefusesOnce:
     def cursor(self) -> int:
         return self._state.cursor()
 
-    def commit(self, cursor: int, transitions: list[Transition], summarise: Any) -> list[OutboxRow]:
+    def commit(self, cursor: int, decided: list[Decision], summarise: Any) -> list[OutboxRow]:
         if not self.refused.is_set():
             self.refused.set()
             raise sqlite3.OperationalError("database is locked")
-        return self._state.commit(cursor, transitions, summarise)
+        return self._state.commit(cursor, decided, summarise)
 
 
 def test_alarming_stopped_while_its_database_refuses_does_not_skip_what_it_decided(tmp_path: Path) -> None:
@@ -212,8 +178,10 @@ def test_alarming_stopped_while_its_database_refuses_does_not_skip_what_it_decid
     write_region(tmp_path / "region", 1, rules={"rules/r.toml": rule.encode()})
     state, table = State(tmp_path / "state.db"), SeriesTable()
     versions = Versions(state, read_folder(tmp_path / "region"))
-    decoder = Decoder(table, lambda: versions.current[0], 9)
-    journal = Journal(tmp_path / "journal", Caps(), Reserve(tmp_path / "reserve", 4096), lambda packs: None)
+    decoder = Decoder(table, versions.region)
+    journal = Journal(
+        FileLog(tmp_path / "journal", Caps()), Reserve(tmp_path / "reserve", 4096), lambda packs: None
+    )
     journal.open()
     journal.append(Pack([1], [0], [AT + "tele"], [b'{"values":{"latency_ms":400}}'], NOW))
     journal.control(RecordKind.REGION, {"hash": versions.current[0].hash}, NOW).result(5)
@@ -230,9 +198,9 @@ def test_alarming_stopped_while_its_database_refuses_does_not_skip_what_it_decid
     second = alarming(state)
     second.start()
     until = time.monotonic() + 5
-    while not state.transitions() and time.monotonic() < until:
+    while not state.decisions() and time.monotonic() < until:
         time.sleep(0.01)
     second.stop()
     journal.close()
-    assert [row.transition.kind for row in state.transitions()] == ["raised"]
+    assert [row.decision.change for row in state.decisions()] == ["raised"]
     state.close()

@@ -23,6 +23,7 @@ from collector.followers.alarming import Alarming
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -32,7 +33,6 @@ from collector.store.base import Ledger
 from collector.store.duckdb import open_store
 from devices.region import content_hash, read_folder
 from simulators.regions import write_region
-from tests.unit.old_snapshots import old_alarming, old_storing
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 S = 10**9
@@ -65,12 +65,12 @@ class Tape:
     """A real journal with a story on it, and the region that it speaks of."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         write_region(folder / "region", 3, ("router", "ont"), rules={"rules/r.toml": RULES})
         self.files = read_folder(folder / "region")
         self.acked: list[Pack] = []
-        self.journal = Journal(
-            folder / "journal", Caps(segment_bytes=6000), Reserve(folder / "reserve", 4096), self.acked.extend
-        )
+        log = FileLog(folder / "journal", Caps(segment_bytes=6000))
+        self.journal = Journal(log, Reserve(folder / "reserve", 4096), self.acked.extend)
         self.journal.open()
         self.rng = random.Random(5)
         self.now = NOW
@@ -197,10 +197,18 @@ class Collector:
         versions, table = Versions(state, self.tape.files), SeriesTable()
         store = open_store("duckdb:", self.folder, table, 64_000_000)
         snapshots = Snapshots(self.folder / "snapshots")
-        decoder = Decoder(table, lambda: versions.current[0], 100)
+        decoder = Decoder(table, versions.region)
         fresh: dict[int, Batch] = {}
         taps = tuple(Tap(self.tape.journal, lifetime, fresh, well) for _ in range(2))
-        s = Storing(taps[0], store, decoder, table, snapshots, snapshot_messages=every)  # type: ignore[arg-type]
+        s = Storing(
+            taps[0],  # type: ignore[arg-type]
+            store,
+            decoder,
+            table,
+            snapshots,
+            versions,
+            snapshot_messages=every,
+        )
         a = Alarming(
             taps[1],  # type: ignore[arg-type]
             state,
@@ -239,10 +247,10 @@ class Collector:
                 set(
                     zip(*table.names_of(lasts.series), lasts.time.tolist(), lasts.value.tolist(), strict=True)
                 ),
-                [row.body() for row in state.transitions(0, 10**6)],
+                [row.body() for row in state.decisions(0, 10**6)],
                 state.cursor(),
-                set(a.alerts),
-                a.presence,
+                set(a.course.alerts),
+                a.course.presence,
             )
         finally:
             store.close()
@@ -341,29 +349,16 @@ def test_a_damaged_snapshot_is_passed_over(tape: Tape, undisturbed: End, tmp_pat
     same(end, undisturbed)
 
 
-def test_snapshots_of_the_first_versions_open_after_an_update(
-    tape: Tape, undisturbed: End, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    collector, snapshots = Collector(tmp_path, tape), Snapshots(tmp_path / "snapshots")
-    collector.live(60, well=True, every=5)
-    for name, old in (("storing", old_storing), ("alarming", old_alarming)):
-        found = snapshots.newest(name)
-        assert found is not None
-        snapshots.save(name, found[0], old(found[1]), keep=1)
-    end = collector.live(every=5)
-    assert end is not None
-    same(end, undisturbed)
-    assert "snapshot is not used" not in caplog.text
-
-
 def test_read_from_files_in_large_batches_it_is_the_same(
     tape: Tape, undisturbed: End, tmp_path: Path
 ) -> None:
     copied = tmp_path / "tape"
-    shutil.copytree(tape.journal._files.folder, copied / "journal")
+    shutil.copytree(tape.journal.durable_files()[0][0].parent, copied / "journal")
     other = Tape.__new__(Tape)
     other.files = tape.files
-    other.journal = Journal(copied / "journal", Caps(), Reserve(copied / "reserve", 4096), lambda packs: None)
+    other.journal = Journal(
+        FileLog(copied / "journal", Caps()), Reserve(copied / "reserve", 4096), lambda packs: None
+    )
     other.journal.open()
     end = Collector(tmp_path, other).live()
     other.journal.close()

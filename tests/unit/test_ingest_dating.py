@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from collector.core.bundle import BundleError
 from collector.core.readings import DEVICE, Quality, SeriesKey, SeriesTable
 from collector.core.records import Batch, Flag
-from collector.core.roster import numbers, roster
+from collector.core.roster import Part, numbers, roster
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
 from devices.region import Region
@@ -146,7 +146,7 @@ class Columns:
     def __init__(self, region: Region) -> None:
         self.region = region
         self.table = SeriesTable()
-        self.decoder = Decoder(self.table, lambda: region, 100)
+        self.decoder = Decoder(self.table, {}.__getitem__)
         self.dating = Dating(self.table)
         self.told = Told()
         self.count = 0
@@ -156,12 +156,12 @@ class Columns:
         kept, self.table = self.dating.save(size), SeriesTable()
         for n in range(3):  # other numbers than before
             self.table.number(SeriesKey("elsewhere", f"d{n}", "m"))
-        self.decoder = Decoder(self.table, lambda: self.region, 100)
+        self.decoder = Decoder(self.table, {}.__getitem__)
         self.dating = Dating.load(self.table, kept, numbers(self.table, series))
 
     def take(self, messages: list[Message]) -> None:
         batch = journaled(messages)
-        found = self.decoder.decode(batch)
+        found = self.decoder.decode(batch, self.region)
         dated = self.dating.date(batch, found)
         rows, keys = dated.readings, self.table.keys
         columns = (rows.series, rows.time, rows.value, rows.quality, dated.newer)
@@ -343,7 +343,7 @@ def test_memory_of_copies_is_let_go_after_ten_minutes(region: Region) -> None:
 
 def test_a_snapshot_of_something_else_is_refused() -> None:
     with pytest.raises(BundleError):
-        Dating.restore(SeriesTable(), b"nonsense")
+        Dating.load(SeriesTable(), Part({"wrong": [], "suspects": []}, {}), np.empty(0, np.int32))
 
 
 def test_a_devices_own_series_carries_the_clock(region: Region) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.records import RecordKind
+from collector.ingest.log import RecordColumns
 from collector.ingest.segment import (
     HEADER_SIZE,
     MAGIC,
@@ -37,7 +38,9 @@ RECORDS = st.lists(ONE, min_size=1, max_size=8)
 
 def written(records: list[Record], salt: int = SALT, ordinal: int = 0) -> tuple[bytes, list[int]]:
     kinds, flags, topics, payloads, stamps = ([*column] for column in zip(*records, strict=True))
-    data, begins, _ = encode(salt, kinds, flags, topics, payloads, np.array(stamps, np.int64), ordinal)
+    data, begins, _ = encode(
+        salt, RecordColumns(kinds, flags, topics, payloads, np.array(stamps, np.int64)), ordinal
+    )
     return data, begins.tolist()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
@@ -18,7 +20,8 @@ from collector.core.records import Flag, RecordKind
 from collector.ingest.connection import HEAD, MAX_PAYLOAD, MAX_TOPIC, Connection
 from collector.ingest.pack import Pack
 from collector.ingest.recorder import Control, Recorder
-from collector.ingest.session import RETRY_MOST, RefusedError, Session, backoff
+from collector.ingest.rivals import FORGET, PAUSE_FIRST, PAUSE_MOST, SUSPECT, Rivals
+from collector.ingest.session import RETRY_MOST, BrokerRefusedError, Session, backoff
 from devices.problems import Problems
 
 ONCE = mqtt5.QoS.AT_LEAST_ONCE
@@ -92,14 +95,20 @@ class Paper:
 class Desk:
     """A session, its broker, and what it handed over to be journaled."""
 
-    def __init__(self, broker: Broker, port: int, unacked: int = 1 << 20, **config: Any) -> None:
+    def __init__(self, broker: Broker, port: int, mark: Path, unacked: int = 1 << 20, **config: Any) -> None:
         self.broker = broker
         self.packs: list[Pack] = []
         self.paper = Paper()
         self.recorder = Recorder(self.paper, time.time_ns, time.time_ns())
         mqtt = Mqtt(url=f"mqtt://127.0.0.1:{port}", **config)
         self.session = Session(
-            mqtt, ("a/+", "b/+"), self.packs.append, self.recorder, time.time_ns, unacked_bytes=unacked
+            mqtt,
+            ("a/+", "b/+"),
+            self.packs.append,
+            self.recorder,
+            time.time_ns,
+            unacked_bytes=unacked,
+            mark=mark,
         )
 
     def payloads(self) -> list[bytes]:
@@ -110,7 +119,7 @@ Start = Callable[..., Awaitable[Desk]]
 
 
 @pytest.fixture
-async def start(free_port: int) -> AsyncIterator[Start]:
+async def start(free_port: int, tmp_path: Path) -> AsyncIterator[Start]:
     broker = Broker()
     server = await asyncio.start_server(broker.serve, "127.0.0.1", free_port)
     tasks: list[asyncio.Task[None]] = []
@@ -119,7 +128,7 @@ async def start(free_port: int) -> AsyncIterator[Start]:
         for name in ("connack", "grant"):
             if name in options:
                 setattr(broker, name, options.pop(name))
-        desk = Desk(broker, free_port, **options)
+        desk = Desk(broker, free_port, tmp_path / "mqtt-session", **options)
         tasks.append(asyncio.create_task(desk.session.run()))
         if wait:
             await until(lambda: desk.session.subscribed)
@@ -343,7 +352,7 @@ async def test_a_publish_returns_on_its_acknowledgement_and_carries_its_expiry(s
 async def test_a_publish_that_is_refused_or_cut_off_raises(start: Start) -> None:
     desk = await start()
     desk.broker.puback = mqtt5.PubAckReasonCode.NOT_AUTHORIZED
-    with pytest.raises(RefusedError, match="NOT_AUTHORIZED"):
+    with pytest.raises(BrokerRefusedError, match="NOT_AUTHORIZED"):
         await desk.session.publish("x/y", b"cmd", 5)
     desk.broker.puback = None
     waiting = asyncio.create_task(desk.session.publish("x/y", b"cmd", 5))
@@ -353,6 +362,119 @@ async def test_a_publish_that_is_refused_or_cut_off_raises(start: Start) -> None
         await waiting
     with pytest.raises(ConnectionError, match="not connected"):
         await desk.session.publish("x/y", b"cmd", 5)
+
+
+KEPT = mqtt5.ConnAckPacket(session_present=True)
+LOSS = "the broker has lost the session"
+
+
+async def reconnected(desk: Desk, connack: mqtt5.ConnAckPacket) -> None:
+    desk.broker.connack = connack
+    connects = desk.session.connects
+    desk.broker.writers[-1].transport.abort()
+    await until(lambda: desk.session.connects > connects)
+
+
+async def test_the_first_connection_ever_has_lost_nothing(start: Start) -> None:
+    desk = await start()
+    await reconnected(desk, KEPT)
+    assert desk.session.lost_s == 0
+    assert LOSS not in desk.paper.whys()
+
+
+async def test_a_session_that_the_broker_has_lost_is_told_with_its_gap(start: Start) -> None:
+    desk = await start()
+    desk.broker.writers[0].write(publish("a/1", b"the last", 1))
+    await until(lambda: len(desk.packs) == 1)
+    heard = desk.packs[0].received
+    await reconnected(desk, mqtt5.ConnAckPacket())
+    [gap] = [body for kind, body in desk.paper.lines if kind is RecordKind.GAP and body["why"] == LOSS]
+    assert heard <= int(str(gap["from"])) < time.time_ns()
+    assert desk.session.lost_s > 0
+    assert time.monotonic() - desk.session.lost_at < 5
+    await reconnected(desk, KEPT)
+    assert desk.paper.whys().count(LOSS) == 1
+
+
+@pytest.mark.parametrize("client_id", ["nagari-collector", "another"])
+async def test_a_session_lost_while_the_collector_was_down_is_told_too(start: Start, client_id: str) -> None:
+    first = await start()
+    assert first.session.lost_s == 0
+    second = await start(client_id=client_id)  # the next process on the same data folder
+    same = client_id == "nagari-collector"  # under another id it is another session, which nobody has lost
+    assert (second.session.lost_s > 0) is same
+    assert (LOSS in second.paper.whys()) is same
+
+
+async def test_a_new_session_whose_subscription_fails_at_first_is_told_once_it_is_subscribed(
+    start: Start,
+) -> None:
+    desk = await start()
+    granted, desk.broker.grant = desk.broker.grant, []
+    desk.broker.writers[-1].transport.abort()
+    await until(lambda: "SUBSCRIBE" in desk.session.status)
+    desk.broker.connack, desk.broker.grant = KEPT, granted
+    await until(lambda: desk.session.subscribed)
+    assert LOSS in desk.paper.whys()
+
+
+async def test_another_client_with_our_id_is_named_and_not_fought(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = await start(connack=KEPT)
+    code = mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
+    desk.broker.writers[-1].write(mqtt5.DisconnectPacket(reason_code=code).write())
+    await until(lambda: desk.session.rivals.times == 1)
+    assert "another client uses the client id 'nagari-collector'" in desk.session.status
+    assert "two collectors?" in caplog.text
+    began = time.monotonic()
+    await until(lambda: desk.session.subscribed)
+    assert time.monotonic() - began > PAUSE_FIRST - 0.5
+
+
+async def test_a_broker_that_closes_without_a_word_again_and_again_gives_us_away_too(start: Start) -> None:
+    desk = await start(connack=KEPT)
+    for _ in range(SUSPECT):
+        assert desk.session.rivals.times == 0
+        await until(lambda: desk.session.subscribed)
+        desk.broker.writers[-1].close()
+        await until(lambda: not desk.session.subscribed)
+    assert desk.session.rivals.times == 1
+    assert "another client" in desk.session.status
+
+
+async def test_a_link_that_breaks_again_and_again_is_no_rival(start: Start) -> None:
+    desk = await start()
+    for _ in range(SUSPECT + 1):
+        connects = desk.session.connects
+        linger = struct.pack("ii", 1, 0)  # a reset, not an orderly end
+        desk.broker.writers[-1].get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger
+        )
+        desk.broker.writers[-1].transport.abort()
+        await until(lambda: desk.session.connects > connects)  # noqa: B023
+    assert desk.session.rivals.times == 0
+
+
+def test_two_collectors_throw_each_other_out_less_and_less_often() -> None:
+    rivals, now, pauses = Rivals(), 0.0, []
+    for _ in range(8):
+        assert rivals.ended(now, 0.1, told=True, silent=False)
+        pauses.append(rivals.pause(now))
+        now += pauses[-1]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (PAUSE_FIRST, PAUSE_MOST)
+    now += FORGET
+    assert rivals.ended(now, 0.1, told=True, silent=False)
+    assert rivals.pause(now) == PAUSE_FIRST
+
+
+def test_a_broker_that_is_down_in_between_has_no_rival_of_ours() -> None:
+    rivals = Rivals()
+    for _ in range(10):
+        assert not rivals.ended(0.0, 1.0, told=False, silent=True)
+        rivals.unreachable()
+    assert rivals.pause(0.0) == 0
 
 
 @pytest.mark.parametrize("failures", [0, 1, 5, 5000])

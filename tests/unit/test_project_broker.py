@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from collector.broker import EmbeddedBroker, Mosquitto, free_port, start_broker
-from collector.doctor.wire import Account, Connection, connect
+from collector.doctor.wire import Account, ProbeConnection, connect
 from devices.problems import Problems
 
 Make = Callable[[Path, int], EmbeddedBroker | Mosquitto]
@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("make", [Mosquitto, EmbeddedBroker])
 TOPIC = "nagari/v1/1305012001/ont-1/tele"
 
 
-async def _open(port: int, name: str) -> Connection:
+async def _open(port: int, name: str) -> ProbeConnection:
     hello = mqtt5.ConnectPacket(name, clean_start=True, keep_alive=60)
     connection = await connect(Account("127.0.0.1", port), hello)
     assert connection.connack.reason_code == mqtt5.ConnAckReasonCode.SUCCESS

@@ -9,7 +9,7 @@ import mqtt5
 import numpy as np
 import pytest
 
-from collector.alarms.lifecycle import Verdict, judge
+from collector.alarms.kinds.criterion import Judgement
 from collector.alarms.rules import parse_rules
 from devices.catalogue import COLLECTOR, KINDS
 from devices.payload.native import parse_tele_checked
@@ -90,10 +90,10 @@ def test_values_are_of_the_catalogue_and_beyond_the_shipped_limits_only_when_the
             assert isinstance(value, bool) == metric.boolean
             assert metric.low is None or value >= metric.low
             assert metric.high is None or value <= metric.high
-            limits = [rule for rule in rules[kind] if rule.metric == name and rule.test != "absent"]
-            said |= {judge(rule, float(value)) for rule in limits}
-        assert (Verdict.VIOLATES in said) == bool(share)
-        assert share or said <= {Verdict.CLEAR}
+            limits = [rule for rule in rules[kind] if rule.metric == name and not rule.criterion.silence]
+            said |= {rule.criterion.judge(float(value)) for rule in limits}
+        assert (Judgement.VIOLATES in said) == bool(share)
+        assert share or said <= {Judgement.CLEAR}
 
 
 def test_the_first_value_alone_can_alarm() -> None:

@@ -14,7 +14,7 @@ from statistics import mean
 
 import pytest
 
-from collector.alarms.lifecycle import Verdict, judge
+from collector.alarms.kinds.criterion import Judgement
 from collector.alarms.rules import parse_rules
 from devices.catalogue import CLOCK_WRONG, KINDS
 from devices.payload import native
@@ -146,10 +146,10 @@ def calm(region: Region, interval: float) -> None:
         values = native.parse_tele_checked(item.payload)[0]["values"]
         for rule in rules[device]:
             value = values.get(rule.metric) if rule.metric else None
-            if rule.test == "absent" or value is None:
+            if rule.criterion.silence or value is None:
                 continue
             judged.add(rule.name)
-            if judge(rule, float(value)) is not Verdict.VIOLATES:
+            if rule.criterion.judge(float(value)) is not Judgement.VIOLATES:
                 open_since.pop((rule.name, device), None)
                 continue
             since = open_since.setdefault((rule.name, device), item.at / 1000)

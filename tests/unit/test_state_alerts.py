@@ -10,6 +10,7 @@ import pytest
 
 from collector.alarms.model import Alert, Transition
 from collector.state import State
+from collector.state.alerts import OPEN
 
 S = 10**9
 T0 = 1_764_000_000 * S
@@ -101,14 +102,14 @@ def test_a_commit_below_the_cursor_changes_nothing(state: State) -> None:
     assert state.commit(10, [raised(3)], summary) == []
     assert state.commit(9, [raised(8, alert("a2"))], summary) == []
     assert state.cursor() == 10
-    assert len(state.transitions()) == 1
+    assert len(state.decisions()) == 1
 
 
 def test_of_a_batch_that_overlaps_only_what_is_new_is_taken_in(state: State) -> None:
     state.commit(10, [raised(3)], summary)
     told = state.commit(20, [raised(3), raised(9, alert("a2")), raised(10, alert("a3"))], summary)
     assert [row.body["id"] for row in told] == ["a3"]
-    assert [row.transition.offset for row in state.transitions()] == [3, 10]
+    assert [row.decision.offset for row in state.decisions()] == [3, 10]
     assert state.cursor() == 20
 
 
@@ -127,7 +128,7 @@ def test_a_summary_that_fails_leaves_nothing_behind(state: State) -> None:
     with pytest.raises(KeyError):
         state.commit(10, [raised(3), raised(4, alert("a2"))], broken)
     assert state.cursor() == 0
-    assert state.transitions() == []
+    assert state.decisions() == []
     assert state.outbox_bounds() == (1, 0)
     assert len(state.commit(10, [raised(3)], summary)) == 1
 
@@ -146,7 +147,7 @@ def test_an_alert_that_was_never_raised_leaves_only_its_trail(state: State, end:
     gone = pending.but(condition="cleared")
     assert state.commit(20, [Transition(end, T0 + 1, 13, gone)], summary) == []  # type: ignore[arg-type]
     assert state.alert("a1") is None
-    assert [row.transition.kind for row in state.trail("a1")] == ["pending", end]
+    assert [row.decision.change for row in state.trail("a1")] == ["pending", end]
 
 
 def test_an_alert_raised_before_survives_a_withdrawn_return(state: State) -> None:
@@ -167,32 +168,36 @@ def test_a_retired_alert_is_told_and_kept_for_history(state: State) -> None:
 def test_the_trail_tells_who_did_what_and_what_then_held(state: State) -> None:
     acked = alert(acked=True)
     told = state.commit(
-        10, [raised(3), Transition("acked", T0 + 7, 5, acked, "Siti", "on it", "x1")], summary
+        10,
+        [raised(3), Transition("acked", T0 + 7, 5, acked, by="Siti", comment="on it", action="x1")],
+        summary,
     )
     assert [(row.change, row.by, row.comment) for row in told] == [
         ("raised", "", ""),
         ("acked", "Siti", "on it"),
     ]
     first, second = state.trail("a1")
-    assert first.transition == raised(3)
-    assert second.transition == Transition("acked", T0 + 7, 5, acked, "Siti", "on it", "x1")
+    assert first.decision == raised(3)
+    assert second.decision == Transition("acked", T0 + 7, 5, acked, by="Siti", comment="on it", action="x1")
     assert second.seq > first.seq
     assert second.body()["alert"]["acked"] is True
 
 
 def test_an_action_finds_its_answer_even_a_refusal(state: State) -> None:
-    refusal = Transition("refused", T0, 4, None, "Siti", "there is no such alert", "x9")
+    refusal = Transition("refused", T0, 4, None, by="Siti", comment="there is no such alert", action="x9")
     assert state.commit(10, [refusal], summary) == []
     row = state.of_action("x9")
     assert row is not None
-    assert row.transition == refusal
+    assert row.decision == refusal
     assert state.of_action("x8") is None
     assert state.of_action("") is None
 
 
 def test_a_refusal_about_an_alert_does_not_touch_it(state: State) -> None:
     state.commit(10, [raised(3)], summary)
-    state.commit(20, [Transition("refused", T0, 14, alert(acked=True), "Siti", "no", "x1")], summary)
+    state.commit(
+        20, [Transition("refused", T0, 14, alert(acked=True), by="Siti", comment="no", action="x1")], summary
+    )
     row = state.alert("a1")
     assert row is not None
     assert not row.alert.acked
@@ -216,6 +221,19 @@ def test_alerts_are_listed_newest_first_by_page_and_filter(state: State) -> None
     assert len(state.alerts("active", site="s0", severity="critical")) == 3  # a6, a12, a18
     with pytest.raises(ValueError):
         state.alerts("all", after="nonsense")
+
+
+def test_an_alert_that_nobody_acknowledged_stays_open_while_it_is_pending_again(state: State) -> None:
+    first = alert("a0", condition="active", count=1)
+    again = first.but(condition="pending")
+    new = alert("b0", condition="pending", count=0)
+    state.commit(10, [Transition("pending", T0, 1, again), Transition("pending", T0, 2, new)], summary)
+    assert [row.alert.id for row in state.alerts("open")] == ["a0"]
+    assert state.alerts("active") == []
+    plan = state._db.read().execute(
+        f"explain query plan select * from alerts where {OPEN} order by at desc, id desc limit 9"
+    )
+    assert "alerts_open" in plan.fetchone()["detail"]
 
 
 def test_transitions_cannot_be_more_than_the_disk_lets(state: State, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def write():  # each journal offset is a transition: what is committed is then e
 def look():
     state = State(file)
     cursor = state.cursor()
-    assert [row.transition.offset for row in state.transitions(0, 10**7)] == list(range(cursor)), cursor
+    assert [row.decision.offset for row in state.decisions(0, 10**7)] == list(range(cursor)), cursor
     assert [row.seq for row in state.outbox(0, 10**7)] == list(range(1, cursor + 1)), cursor
     assert len(state.alerts("all")) == min(cursor, 7)
     print(cursor, flush=True)

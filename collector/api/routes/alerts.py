@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
@@ -20,8 +20,9 @@ from collector.api.paging import Limit, PageCursor
 from collector.api.rendering import rendered
 from collector.api.routes.inventory import known_site
 from collector.core.records import Action
-from collector.state import AlertRow, State, TrailRow
+from collector.state import AlertRow, State
 from collector.state.alerts import Shown
+from collector.state.decisions import DecisionRow
 
 router = APIRouter(prefix="/api/v1/alerts", tags=["alerts"])
 _MS = 1_000_000
@@ -65,13 +66,15 @@ class AlertsOut(BaseModel):
 
 
 class StepOut(BaseModel):
-    """One transition; `alert` is what the alert then was."""
+    """One transition, its named reason and what it rests on; `alert` is what the alert then was."""
 
     seq: int
     kind: TransitionKind
     at: int
     by: str
     comment: str
+    reason: str
+    evidence: dict[str, Any]
     alert: dict[str, Any] | None
 
 
@@ -103,7 +106,7 @@ class OutcomeOut(BaseModel):
     """How an action stands: `pending`, or the kind of transition it led to (`refused`: see the comment)."""
 
     action: str
-    state: Literal["pending"] | TransitionKind
+    state: str
     at: int | None
     comment: str
 
@@ -189,7 +192,7 @@ async def trail(
     return await rendered(_trail, rows, limit)
 
 
-def _trail(rows: Sequence[TrailRow], limit: int) -> dict[str, object]:
+def _trail(rows: Sequence[DecisionRow], limit: int) -> dict[str, object]:
     following = str(rows[limit - 1].seq) if len(rows) > limit else None
     return {"trail": [row.body() for row in rows[:limit]], "next": following}
 
@@ -225,12 +228,12 @@ class Acting:
         if done is None:
             mend = f"it will be done: see /api/v1/alerts/{self._alert}/actions/{action.id}"
             return JSONResponse(PendingOut(action=action.id, journaled=True, mend=mend).model_dump(), 202)
-        if done.kind == "refused" or done.alert is None:
+        if done.change == "refused" or done.alert is None:
             why = done.comment or f"the alert takes no {name} now"
             raise ApiError(409, why, f"alerts/{self._alert}", "look at the alert's state and trail")
         row = await _known(self._ctx, self._alert)
         after = _alert(AlertRow(done.alert, row.summary))
-        return ActedOut(action=action.id, kind=done.kind, at=done.at // _MS, alert=after)
+        return ActedOut(action=action.id, kind=done.change, at=done.at // _MS, alert=after)
 
     def _id(self, name: str) -> str:
         """The same for the same key of the same person, alert and action; else a new one."""
@@ -289,8 +292,8 @@ async def outcome(
     """How an operator's action stands."""
     row = await to_thread.run_sync(ctx.collector.state.of_action, action)
     if row is not None:
-        done = row.transition
-        return OutcomeOut(action=action, state=done.kind, at=done.at // _MS, comment=done.comment)
+        done = row.decision
+        return OutcomeOut(action=action, state=done.change, at=done.at // _MS, comment=done.comment)
     if ctx.collector.acting(action):
         return OutcomeOut(action=action, state="pending", at=None, comment="")
     where = f"alerts/{id}/actions/{action}"

@@ -12,11 +12,13 @@ from typing import Any
 import duckdb
 
 from collector.core.config import Journal as Caps
+from collector.core.decision import Decision
 from collector.core.readings import SeriesTable
 from collector.core.records import Batch
 from collector.followers.alarming import Alarming
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.reserve import Reserve
 from collector.state import State
@@ -104,12 +106,14 @@ def alarmed(journal_folder: Path, region: Path, scratch: Path, *, stop: bool = T
     """
     shutil.copytree(journal_folder, scratch / "journal")  # makes scratch, too
     state = State(scratch / "state.db")
-    journal = Journal(scratch / "journal", Caps(), Reserve(scratch / "reserve", 4096), lambda _: None)
+    journal = Journal(
+        FileLog(scratch / "journal", Caps()), Reserve(scratch / "reserve", 4096), lambda _: None
+    )
     journal.open()
     try:
         table = SeriesTable()
         versions = Versions(state, read_folder(region), str(region))
-        decoder = Decoder(table, lambda: versions.current[0], UNCLAIMED)
+        decoder = Decoder(table, versions.region)
         snapshots = Snapshots(scratch / "snapshots")
         alarming = Alarming(journal, state, decoder, table, snapshots, versions, lambda _: None)
         alarming.recover()
@@ -130,17 +134,16 @@ def _transitions(file: Path) -> list[Row]:
     try:
         rows: list[Row] = []
         seq = 0
-        while page := state.transitions(seq):
-            rows += [_row(each.transition) for each in page]
+        while page := state.decisions(seq):
+            rows += [_row(each.decision) for each in page]
             seq = page[-1].seq
         return rows
     finally:
         state.close()
 
 
-def _row(transition: Any) -> Row:
-    alert = transition.alert
-    return (transition.kind, transition.at, transition.offset, alert and alert.id, repr(alert))
+def _row(decision: Decision) -> Row:
+    return (decision.change, decision.at, decision.offset, decision.subject, repr(decision))
 
 
 def missing_and_doubled(found: list[Row], right: list[Row]) -> tuple[int, int]:
@@ -160,15 +163,14 @@ def _count(rows: list[Row]) -> dict[Row, int]:
 
 def records(folder: Path) -> list[Batch]:
     """All batches of a journal's folder, read through the product's own files."""
-    from collector.ingest.files import Files  # noqa: PLC0415
-
-    files = Files(folder)
-    files.open()
-    found, cursor = [], files.segments[0].base
+    files = FileLog(folder, Caps())
+    files.look()
+    found, cursor = [], files.first
     while cursor < files.end:
         batch = files.read(cursor, files.end)
         found.append(batch)
         cursor = batch.end
+    files.close()
     return found
 
 

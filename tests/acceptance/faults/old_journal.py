@@ -14,6 +14,7 @@ from pathlib import Path
 
 from collector.core.config import Journal as Caps
 from collector.core.records import Flag, RecordKind
+from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
@@ -53,7 +54,7 @@ def write(folder: Path) -> None:
     """Two segments with the records of FIRST and SECOND_SEGMENT."""
     for entries in (FIRST, SECOND_SEGMENT):
         with tempfile.TemporaryDirectory() as scratch:
-            log = Journal(folder, Caps(), Reserve(Path(scratch) / "reserve", 4096), lambda _: None)
+            log = Journal(FileLog(folder, Caps()), Reserve(Path(scratch) / "reserve", 4096), lambda _: None)
             log.open()
             for kind, flags, topic, payload, stamp in entries:
                 log.append(Pack([kind], [int(flags)], [topic], [payload], stamp))

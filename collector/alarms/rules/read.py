@@ -10,29 +10,27 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from collector.alarms.lines import Block, blocks, line_of
-from collector.alarms.rulecheck import (
-    Complaint,
+from collector.alarms.kinds.kind import Complaint
+from collector.alarms.rules.check import (
     choose,
-    place_complaints,
+    device_complaints,
     rule_complaints,
     select_complaints,
     when_complaints,
 )
-from collector.alarms.rulefile import OverrideTable, RuleFile, RuleTable, Select, schema
-from collector.alarms.ruleset import Likeness, Rule, RuleSet, overridden, summary
+from collector.alarms.rules.lines import Block, blocks, line_of
+from collector.alarms.rules.ruleset import Likeness, RuleSet, overridden
+from collector.alarms.rules.tables import OverrideTable, RuleFile, RuleTable, Select
 from devices.model import Device
 from devices.problems import Problem, Problems
 from devices.region import Region
-
-__all__ = ["Rule", "RuleSet", "parse_rules", "schema", "summary"]
 
 _Table = TypeVar("_Table", RuleTable, OverrideTable)
 _NAMES = ("kind", "site", "area", "agency", "device", "metric")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Origin:
     """Where a table stands."""
 
     file: str
@@ -50,8 +48,8 @@ class _Place:
 
 @dataclass(slots=True)
 class _Found:
-    rules: list[tuple[_Place, RuleTable]] = field(default_factory=list)
-    overrides: list[tuple[_Place, OverrideTable]] = field(default_factory=list)
+    rules: list[tuple[_Origin, RuleTable]] = field(default_factory=list)
+    overrides: list[tuple[_Origin, OverrideTable]] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -96,7 +94,7 @@ def _read(name: str, raw: bytes, found: _Found, region: Region) -> None:
 
 def _tables(
     name: str, tables: Any, places: list[Block], model: type[_Table], found: _Found, region: Region
-) -> list[tuple[_Place, _Table]]:
+) -> list[tuple[_Origin, _Table]]:
     title = "rule" if model is RuleTable else "override"
     if not isinstance(tables, list):
         found.problems.append(
@@ -107,7 +105,7 @@ def _tables(
         places = [Block(title, 1, ())] * len(tables)
     read = []
     for table, block in zip(tables, places, strict=True):
-        place = _Place(name, block)
+        place = _Origin(name, block)
         try:
             read.append((place, model.model_validate(table)))
         except ValidationError as error:
@@ -117,7 +115,7 @@ def _tables(
 
 
 def _check_rules(found: _Found, region: Region) -> None:
-    first: dict[str, _Place] = {}
+    first: dict[str, _Origin] = {}
     for place, rule in found.rules:
         found.problems += map(place.problem, rule_complaints(rule, region))
         if (other := first.setdefault(rule.name, place)) is not place:
@@ -128,7 +126,7 @@ def _check_rules(found: _Found, region: Region) -> None:
 def _check_overrides(found: _Found, region: Region) -> None:
     rules = {rule.name: rule for _, rule in found.rules}
     for place, override in found.overrides:
-        found.problems += map(place.problem, place_complaints(override.select, region))
+        found.problems += map(place.problem, device_complaints(override.select, region))
         base = rules.get(override.rule)
         if base is not None:
             found.problems += map(place.problem, when_complaints(overridden(base, [override])))
@@ -160,7 +158,7 @@ def _rest(table: Any, region: Region) -> Iterable[Complaint]:
     select = table.get("select") if isinstance(table, dict) else None
     if isinstance(select, dict):
         sound = {key: name for key, name in select.items() if key in _NAMES and isinstance(name, str)}
-        yield from select_complaints(Select(**sound), ["absent"], region)
+        yield from select_complaints(Select(**sound), [], region)
 
 
 def _complaints(error: ValidationError, model: type[BaseModel]) -> Iterable[Complaint]:
@@ -177,12 +175,6 @@ def _complaint(path: tuple[str, ...], detail: Any, model: type[BaseModel]) -> Co
         return path, "is no key here", choose(path[-1], _keys(path[:-1], model))
     if detail["type"] == "missing":
         return path, "is missing", "add it"
-    if path[-1:] == ("equals",):
-        return (
-            path,
-            f"{detail['input']!r} is neither a number nor true or false",
-            "write equals = 1 or equals = true",
-        )
     message = str(detail["msg"]).removeprefix("Value error, ")
     what, _, mend = message.partition("; ")
     return path, what[:1].lower() + what[1:], mend or f"got {detail['input']!r}"

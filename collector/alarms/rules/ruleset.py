@@ -4,42 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Literal
 
+from collector.alarms.kinds.criterion import Criterion
 from collector.alarms.model import Alert, Severity
-from collector.alarms.rulefile import OverrideTable, Place, RuleTable, When
-from collector.alarms.wording import render
+from collector.alarms.rules.tables import DeviceSelect, OverrideTable, RuleTable
+from collector.alarms.wording import figure
 from collector.core.readings import DEVICE
 from devices.catalogue import KINDS
 from devices.model import Device, Kind, Metric
 from devices.region import Region
 
-Test = Literal["above", "below", "equals", "absent"]
 _NS = 1_000_000_000
 Likeness = tuple[str, tuple[bool, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule as it holds for some devices. Durations in ns.
-
-    Violated is what lies strictly beyond `limit`, clear what lies strictly beyond `clear` on the other side;
-    where the file gives no clear_*, `clear` is the limit's neighbour: not violating is enough. `equals` is
-    violated at exactly `limit`. `stale` is the silence that `absent` means.
-    """
+    """A rule as it holds for some devices. Durations in ns."""
 
     name: str
     version: str
     severity: Severity
     metric: str  # DEVICE for the device itself
-    test: Test
-    limit: float
-    clear: float
-    stale: int
+    criterion: Criterion
     delay: int  # the file's `for`
     keep: int
     unit: str
@@ -49,7 +39,7 @@ class Rule:
     @property
     def logic(self) -> tuple[object, ...]:
         """What decides; two rules alike in it may carry each other's state on."""
-        return self.metric, self.test, self.limit, self.clear, self.stale, self.delay, self.keep
+        return self.metric, self.criterion, self.delay, self.keep
 
 
 class RuleSet:
@@ -65,7 +55,7 @@ class RuleSet:
         )
         self._region = region
         self._cache: dict[tuple[str, tuple[int, ...], str], Rule | None] = {}
-        self._choosy: dict[str, tuple[Place, ...]] = {}
+        self._choosy: dict[str, tuple[DeviceSelect, ...]] = {}
         self._sets: dict[Likeness, tuple[Rule, ...]] = {}
 
     def for_device(self, device: Device) -> tuple[Rule, ...]:
@@ -82,9 +72,9 @@ class RuleSet:
         choosy = self._choosy.get(device.kind)
         if choosy is None:
             selects = [rule.select for rule in self.rules], [over.select for over in self.overrides]
-            choosy = tuple(place for place in chain(*selects) if _is_choosy(place, device.kind))
+            choosy = tuple(each for each in chain(*selects) if _is_choosy(each, device.kind))
             self._choosy[device.kind] = choosy
-        return device.kind, tuple([matches(place, device, self._region) for place in choosy])
+        return device.kind, tuple([matches(each, device, self._region) for each in choosy])
 
     def find(self, name: str, device: str) -> Rule | None:
         """The rule of that name as it holds for a device of the region; None if it does not (any more)."""
@@ -118,22 +108,22 @@ class RuleSet:
         return self._cache[key]
 
 
-def _is_choosy(place: Place, kind: str) -> bool:
+def _is_choosy(select: DeviceSelect, kind: str) -> bool:
     """Whether the selection tells devices of that kind apart."""
-    more = place.site, place.device, place.agency, place.area, place.labels or None
-    return place.kind in {None, kind} and any(each is not None for each in more)
+    more = select.site, select.device, select.agency, select.area, select.labels or None
+    return select.kind in {None, kind} and any(each is not None for each in more)
 
 
-def matches(place: Place, device: Device, region: Region) -> bool:
+def matches(select: DeviceSelect, device: Device, region: Region) -> bool:
     """Whether the device is among those selected."""
     site = region.sites[device.site]
     return (
-        place.kind in {None, device.kind}
-        and place.device in {None, device.id}
-        and (place.site is None or region.site_id(place.site) == site.id)
-        and place.agency in {None, site.agency}
-        and (place.area is None or lies_in(place.area, site.id, region))
-        and all(device.labels.get(name) == value for name, value in place.labels.items())
+        select.kind in {None, device.kind}
+        and select.device in {None, device.id}
+        and (select.site is None or region.site_id(select.site) == site.id)
+        and select.agency in {None, site.agency}
+        and (select.area is None or lies_in(select.area, site.id, region))
+        and all(device.labels.get(name) == value for name, value in select.labels.items())
     )
 
 
@@ -159,42 +149,33 @@ def summary(rule: Rule | None, alert: Alert, site: str, lang: str) -> str:
     if rule is None:
         return " · ".join(part for part in (alert.rule, site, alert.device, alert.metric) if part)
     text = rule.summary.get(lang) or rule.summary["en"]
-    limit = rule.stale / _NS if rule.test == "absent" else rule.limit
-    return render(text, alert, site, limit, rule.unit, rule.boolean, rule.test == "absent", lang)
+    return text.format(
+        value="–" if alert.value is None else figure(alert.value, rule.boolean, lang),
+        limit=rule.criterion.limit_text(rule.boolean, lang),
+        unit=rule.unit,
+        site=site,
+        device=alert.device,
+        metric=alert.metric,
+        rule=alert.rule,
+    )
 
 
 def _effective(table: RuleTable, kind: Kind) -> Rule:
     when = table.when
     metric = kind.metrics[table.select.metric] if table.select.metric else Metric(DEVICE, "")
-    test, limit, clear = _limits(when)
-    stale = kind.stale_after_s if when.absent is True else when.absent or 0.0
+    (chosen,) = when.kinds
     return Rule(
         name=table.name,
         version=_digest(table.model_dump(mode="json", by_alias=True)),
         severity=table.severity,
         metric=metric.name,
-        test=test,
-        limit=limit,
-        clear=clear,
-        stale=_ns(stale),
+        criterion=chosen.compile(when, kind),
         delay=_ns(when.for_ or 0.0),
         keep=_ns(when.keep or 0.0),
         unit=metric.unit,
         boolean=metric.boolean,
         summary={"id": table.summary.id, "en": table.summary.en},
     )
-
-
-def _limits(when: When) -> tuple[Test, float, float]:
-    if when.above is not None:
-        clear = math.nextafter(when.above, math.inf) if when.clear_below is None else when.clear_below
-        return "above", when.above, clear
-    if when.below is not None:
-        clear = math.nextafter(when.below, -math.inf) if when.clear_above is None else when.clear_above
-        return "below", when.below, clear
-    if when.equals is not None:
-        return "equals", float(when.equals), 0.0
-    return "absent", 0.0, 0.0
 
 
 def _ns(seconds: float) -> int:

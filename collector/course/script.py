@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from collector.core.readings import I64, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, RecordKind
 from collector.ingest.dating import Dated
-from collector.ingest.decode import Decoded
+from collector.ingest.decoded import Decoded
+from devices.model import CommandAck, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,12 @@ class Rows:
 
     rows: Readings
     offsets: I64
+    listening: ClassVar[bool] = True  # it shows that we listened
+
+    @property
+    def offset(self) -> int:
+        """The first one's record."""
+        return int(self.offsets[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +39,53 @@ class Control:
     stamp: int
     offset: int
 
+    @property
+    def listening(self) -> bool:
+        """Whether it shows that we listened."""
+        return self.kind is RecordKind.WATERMARK
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A record of a kind that a newer version wrote."""
+
+    kind: int
+    offset: int
+    listening: ClassVar[bool] = False
+
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A message without readings: an event, an answer, nulls, or (`online` not None) a state."""
+    """A message without readings: an event or answer (`says`), nulls, or (`online` not None) a state."""
 
     device: SeriesKey
     online: bool | None
     retained: bool
     stamp: int
     offset: int
+    says: Event | CommandAck | None = None
+    listening: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class DeviceClock:
     """A device's clock was found wrong, or right again."""
 
     device: SeriesKey
     wrong: bool
     stamp: int
     offset: int
+    listening: ClassVar[bool] = True
 
 
-Scene = Rows | Control | Sign | Clock
+_MESSAGE = int(RecordKind.MESSAGE)
+_KINDS = frozenset(map(int, RecordKind))
+Scene = Rows | Control | Sign | DeviceClock | Unknown
 
 
-def scenes(
-    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
-) -> Iterator[Scene]:
-    """What the batch says, in the journal's order. `offline`: devices that a message would bring back."""
-    between = sorted(_between(batch, found, dated, table, offline), key=lambda scene: scene.offset)
+def scenes(batch: Batch, found: Decoded, dated: Dated, table: SeriesTable) -> Iterator[Scene]:
+    """What the batch says, in the journal's order."""
+    between = sorted(_between(batch, found, dated, table), key=lambda scene: scene.offset)
     offsets = batch.offsets[found.record[dated.message]]
     if not between:
         if len(offsets):
@@ -79,12 +103,16 @@ def scenes(
 
 
 def _between(
-    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]
-) -> Iterator[Control | Sign | Clock]:
+    batch: Batch, found: Decoded, dated: Dated, table: SeriesTable
+) -> Iterator[Control | Sign | DeviceClock | Unknown]:
     for record, kind in enumerate(batch.kinds):
-        if kind != RecordKind.MESSAGE:
+        if kind == _MESSAGE:
+            continue
+        if kind in _KINDS:
             body = json.loads(batch.payloads[record])
             yield Control(RecordKind(kind), body, int(batch.stamps[record]), int(batch.offsets[record]))
+        else:
+            yield Unknown(kind, int(batch.offsets[record]))
     keys = table.keys
 
     def place(message: int) -> tuple[SeriesKey, int, int]:
@@ -97,28 +125,10 @@ def _between(
     for message in (*found.signs, *found.nulls):
         if not found.retained[message] and not dated.copy[message]:
             key, stamp, offset = place(message)
-            yield Sign(key, None, False, stamp, offset)
+            yield Sign(key, None, False, stamp, offset, found.signs.get(message))
     for message, wrong in dated.clock:
         key, stamp, offset = place(message)
-        yield Clock(key, wrong, stamp, offset)
-    if offline or found.states:
-        for message in _returned(found, dated, table, offline):
-            key, stamp, offset = place(message)
-            yield Sign(key, True, False, stamp, offset)
-
-
-def _returned(found: Decoded, dated: Dated, table: SeriesTable, offline: set[SeriesKey]) -> Iterator[int]:
-    """Messages after an `offline`, from before the batch or within it, that mean online."""
-    gone = {number for key in offline if (number := table.find(key)) is not None}
-    states = dict(found.states)
-    watched = gone | {int(found.device[message]) for message, online in found.states if not online}
-    for message in np.flatnonzero(np.isin(found.device, list(watched))).tolist():
-        device = int(found.device[message])
-        if message in states:
-            (gone.discard if states[message] else gone.add)(device)
-        elif device in gone and not found.retained[message] and not dated.copy[message]:
-            gone.discard(device)
-            yield message
+        yield DeviceClock(key, wrong, stamp, offset)
 
 
 def one_row(table: SeriesTable, key: SeriesKey, value: float, stamp: int, offset: int) -> Rows:
