@@ -16,7 +16,8 @@ from typing import Any
 
 import uvicorn
 
-from collector.api.app import create_app
+from collector.api.app import create_app, server_settings
+from collector.api.collector import Collector
 from collector.api.hub import Hub
 from collector.core.clock import Clock
 from collector.core.config import Config
@@ -42,7 +43,6 @@ from collector.notify.webhook import WebhookChannel
 from collector.operation.admission import Admission
 from collector.operation.keeper import Keeper, Sources
 from collector.operation.selfwatch import SelfWatch
-from collector.operation.status import RunningCollector
 from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
 from collector.store.base import Store
@@ -181,8 +181,8 @@ class App:
             unacked_bytes=unacked,
             mark=self.config.data.dir / "mqtt-session",
         )
-        self.collector = RunningCollector(self)
-        self.watch = SelfWatch(self, self.collector)
+        self.collector = Collector(self)
+        self.watch = SelfWatch(self, self.keeper, self.collector)
         self.server = _Server(self._http())
         if fresh:
             self._record_region()
@@ -288,16 +288,7 @@ class App:
             await asyncio.to_thread(self.state.prune_outbox, time.time_ns())
 
     def _http(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            create_app(self.collector, self.hub),
-            host=self.config.http.host,
-            port=self.config.http.port,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            loop="none",
-            timeout_graceful_shutdown=2,
-        )
+        return server_settings(create_app(self.collector, self.hub))
 
 
 class _Server(uvicorn.Server):

@@ -102,6 +102,10 @@ class Engine:
         if unit:
             life.say(unit, online, now, offset)
 
+    def presence_of(self, device: str) -> Presence | None:
+        """As in `presence`, of one device; None where nothing is known. From any thread."""
+        return self._system.life.presence_of(device)
+
     def presence(self) -> Mapping[str, Presence]:
         """By device id, of those whose presence is known, or unknown because their publisher is gone.
 

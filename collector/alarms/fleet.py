@@ -63,6 +63,10 @@ class Fleet:
     def __len__(self) -> int:
         return len(self.devices)
 
+    def unit(self, device: str) -> int:
+        """The number of a device by its id; 0 for one that is not known."""
+        return self._by_id.get(device, 0)
+
     @cached_property
     def names(self) -> U8:
         """Sites and ids of all devices, joined, as a snapshot wants them."""

@@ -162,6 +162,16 @@ class Life:
         elif self.gone[unit] and unit == self.fleet.voice[unit]:
             self._regain(unit, now)
 
+    def presence_of(self, device: str) -> Presence | None:
+        """As in `presence`, of one device; None where nothing is known."""
+        fleet, said, gone = self.fleet, self.said, self.gone
+        unit = fleet.unit(device)
+        if not unit or not len(said) == len(gone) == len(fleet) + 1:
+            return None
+        if fleet.voice[unit] != unit and gone[fleet.voice[unit]]:
+            return "unknown"
+        return (None, "online", "offline")[said[unit]]
+
     def presence(self) -> dict[str, Presence]:
         """By device id, of those that said something, or are unknown because their publisher is gone."""
         fleet, said, gone = self.fleet, self.said, self.gone

@@ -19,8 +19,7 @@ import numpy.typing as npt
 from anyio import to_thread
 
 from collector.api.collector import Collector
-from collector.core.readings import DEVICE, I32, I64, Bools, Quality, SeriesTable
-from collector.followers.lasts import NEVER
+from collector.core.readings import DEVICE, I32, I64, U8, Bools, Quality, SeriesTable
 from devices.catalogue import KINDS
 from devices.model import Presence
 from devices.region import Region
@@ -30,13 +29,14 @@ REST = 20.0
 _FOREVER = np.iinfo(np.int64).max
 _CODES: Mapping[Presence, int] = {"unknown": 0, "online": 1, "offline": 2}
 Counts = npt.NDArray[np.int32]
-Field = Literal["online", "offline", "unknown", "heard", "silent"]
-FIELDS: tuple[Field, ...] = ("online", "offline", "unknown", "heard", "silent")
+CountName = Literal["online", "offline", "unknown", "heard", "silent"]
+PRESENCES: tuple[Presence, ...] = ("online", "offline", "unknown")
+COUNTS: tuple[CountName, ...] = ("online", "offline", "unknown", "heard", "silent")
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """The sites of one pass. `ids` sorted; `counts` has a row per site, a column per name in FIELDS.
+class Overview:
+    """The sites of one pass. `ids` sorted; `counts` has a row per site, a column per name in COUNTS.
 
     `changed` is the version at which each site was last found different; `version` the newest of them.
     """
@@ -59,9 +59,9 @@ class View:
         rows: list[int] = found[:limit].tolist()
         return rows, self.ids[rows[-1]] if len(found) > limit else None
 
-    def at(self, number: int) -> Mapping[Field, int]:
+    def at(self, number: int) -> Mapping[CountName, int]:
         """The counts of a site."""
-        return dict(zip(FIELDS, self.counts[number].tolist(), strict=True))
+        return dict(zip(COUNTS, self.counts[number].tolist(), strict=True))
 
 
 class Standings:
@@ -71,13 +71,13 @@ class Standings:
         self._timer = timer
         self._lock = asyncio.Lock()
         self._index: _Index | None = None
-        self._view: View | None = None
+        self._view: Overview | None = None
         self._due = 0.0
 
-    async def look(self, collector: Collector, now: int) -> View:
+    async def look(self, collector: Collector, now: int) -> Overview:
         """How the sites stand, from a pass that may be a moment old. `now` in epoch ns."""
         async with self._lock:
-            region = collector.region()
+            region = collector.region
             if self._view is None or self._view.region is not region or self._timer() >= self._due:
                 started = self._timer()
                 self._view = await to_thread.run_sync(self._pass, collector, region, now)
@@ -85,7 +85,7 @@ class Standings:
                 self._due = ended + REST * (ended - started)
             return self._view
 
-    def _pass(self, collector: Collector, region: Region, now: int) -> View:
+    def _pass(self, collector: Collector, region: Region, now: int) -> Overview:
         index = self._index
         if index is None or index.region is not region:
             index = self._index = _Index(region)
@@ -94,12 +94,12 @@ class Standings:
         before = self._view
         if before is None or before.region is not region:
             version = max(now // 1_000_000, before.version + 1 if before else 0)
-            return View(region, index.ids, counts, np.full(len(index.ids), version, np.int64), version)
+            return Overview(region, index.ids, counts, np.full(len(index.ids), version, np.int64), version)
         different = (counts != before.counts).any(axis=1)
         if not different.any():
             return before
         version = max(now // 1_000_000, before.version + 1)
-        return View(region, index.ids, counts, np.where(different, version, before.changed), version)
+        return Overview(region, index.ids, counts, np.where(different, version, before.changed), version)
 
 
 class _Index:
@@ -138,31 +138,35 @@ class _Index:
     def count(self, collector: Collector, now: int) -> Counts:
         """The counts as they are now; a row per site."""
         fresh, came = self._heard(collector, now)
-        presence = np.where(fresh, _CODES["online"], _CODES["unknown"])
-        for device, said in collector.presence().items():
-            number = self._devices.get(device)
-            if number is not None:
-                presence[number] = _CODES[said]
-        masks: dict[Field, Bools] = {
+        presence = self._presence(collector.presence(), fresh)
+        masks: dict[CountName, Bools] = {
             "online": presence == _CODES["online"],
             "offline": presence == _CODES["offline"],
             "unknown": presence == _CODES["unknown"],
             "heard": fresh,
             "silent": came & ~fresh,
         }
-        return np.stack([self._per_site(masks[name]) for name in FIELDS], axis=1)
+        return np.stack([self._per_site(masks[name]) for name in COUNTS], axis=1)
+
+    def _presence(self, said: Mapping[str, Presence], fresh: Bools) -> U8:
+        """By device the code of what is said of it; of the others, whether a reading is fresh."""
+        found = np.where(fresh, _CODES["online"], _CODES["unknown"]).astype(np.uint8)
+        for device, presence in said.items():
+            number = self._devices.get(device)
+            if number is not None:
+                found[number] = _CODES[presence]
+        return found
 
     def _heard(self, collector: Collector, now: int) -> tuple[Bools, Bools]:
         """By device: whether a reading of it is fresh, and whether one ever came."""
-        newest = collector.newest()
-        size = min(len(self._series), len(newest.time), len(newest.received), len(newest.quality))
-        device = self._series[:size]
-        rows = np.flatnonzero((device >= 0) & (newest.time[:size] != NEVER))
-        device = device[rows]
+        rows = collector.lasts.all()
+        device = self._series[rows.series[rows.series < len(self._series)]]
+        ours = device >= 0
+        rows, device = rows.take(np.flatnonzero(ours)), device[ours]
         # A backlog, or the broker's memory, came just now and is old.
-        measured = np.minimum(newest.time[rows], newest.received[rows])
+        measured = np.minimum(rows.time, rows.received)
         fresh = now - measured <= self._stale_after[device]
-        fresh &= (newest.quality[rows] & int(Quality.RETAINED)) == 0
+        fresh &= (rows.quality & int(Quality.RETAINED)) == 0
         return self._marked(device[fresh]), self._marked(device)
 
     def _marked(self, devices: I32) -> Bools:

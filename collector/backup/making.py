@@ -17,13 +17,13 @@ from pathlib import Path
 
 import httpx
 
+from collector.api.backupwatch import LAST
+from collector.api.staging import stage, staging
 from collector.backup import manifest, settings
 from collector.backup.restic import Restic
 from collector.core.config import Config
 from collector.core.readings import SeriesTable
 from collector.ingest.logcopy import closed_files
-from collector.operation.backupwatch import LAST
-from collector.operation.staging import stage, staging
 from collector.state import State
 from collector.store.stores import open_store
 from devices.problems import Problems

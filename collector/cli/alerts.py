@@ -100,6 +100,8 @@ def _acknowledge(alert: str, comment: str, url: str, token_file: TokenFile, *, a
     )
     if as_json:
         show.print_json(answer)
+    elif answer.get("journaled"):
+        typer.echo(f"journaled, its effect is not known yet: {answer['mend']}")
     else:
         typer.echo(f"acknowledged {alert}")
 

@@ -120,7 +120,7 @@ def _must_be_stopped(settings: Config) -> None:
         answer = httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
         return
-    if isinstance(answer, dict) and "parts" in answer:
+    if isinstance(answer, dict) and "ready" in answer:
         what = f"the collector of these settings is running ({url})"
         raise Problems.one("storage copy", what, "stop it first; the broker keeps what comes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -99,6 +100,37 @@ class Http(_Section):
 
     listen: str = Field("127.0.0.1:8080", pattern=r"^[^\s:]+:\d{1,5}$")
     secure_cookie: bool = False  # true behind TLS
+    hosts: tuple[str, ...] = ()  # the names people come in by, beside localhost and the address itself
+    trusted_proxies: tuple[str, ...] = ()  # whose X-Forwarded-For is believed
+    open_metrics: bool = False
+    metrics_token_file: Path | None = None
+    connections: int = Field(512, ge=8)
+    connections_per_address: int = Field(256, ge=4)
+    streams: int = Field(200, ge=1)
+    streams_per_token: int = Field(20, ge=1)
+    streams_per_address: int = Field(100, ge=1)
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.fullmatch(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]", host):
+                raise ValueError(
+                    f'{host!r} is no host; write it without scheme and port, like "noc.example.org"'
+                )
+        return tuple(host.lower() for host in value)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _trusted_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f'{proxy!r} is no address; write it like "127.0.0.1" or "10.20.0.0/24"'
+                ) from None
+        return value
 
     @field_validator("listen")
     @classmethod

@@ -174,6 +174,18 @@ class SeriesTable:
             places = list(self._sites.get(site, ()))
         return sorted(number for place in places for number in self._of(place))
 
+    def at_device(self, site: str, device: str) -> list[int]:
+        """The numbers of a device's series, rising; none if it was never heard of."""
+        with self._lock:
+            place = self._place_ids.get((site, device))
+            return [] if place is None else sorted(self._of(place))
+
+    def of_metric(self, metric: str) -> I32:
+        """The numbers of the series of one metric, rising."""
+        with self._lock:
+            wanted = self._metric_ids.get(metric, NONE)
+            return np.flatnonzero(np.array(self._metric, np.int32) == wanted).astype(np.int32)
+
     def _of(self, place: int) -> Iterator[int]:
         number = self._newest[place]
         while number != NONE:

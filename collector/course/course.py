@@ -70,6 +70,10 @@ class Course:
         """The version that holds, as far as the journal was taken in."""
         return self._region
 
+    def presence_of(self, device: str) -> Presence | None:
+        """As in `presence`, of one device. From any thread."""
+        return self._engine.presence_of(device)
+
     @property
     def presence(self) -> Mapping[str, Presence]:
         """By device id, of those whose presence is known. From any thread."""

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
 
 import numpy as np
 
 from collector.core.bundle import BundleError
-from collector.core.readings import DEVICE, F64, I32, I64, U8, Readings, SeriesKey, SeriesTable, grown
+from collector.core.readings import F64, I32, I64, U8, Readings, SeriesTable, grown
 from collector.core.roster import Part, by_roster
 
 NEVER = np.iinfo(np.int64).min
-_FILLS = {
-    "value": np.nan,
-    "quality": 0,
-    "received": 0,
-    "time": NEVER,
-}  # who reads goes by the time: it is last
-
-
-@dataclass(frozen=True, slots=True)
-class Last:
-    """A series' newest value. `time` and `received` in epoch ns."""
-
-    key: SeriesKey
-    time: int
-    value: float
-    quality: int
-    received: int
+_FILLS = {"value": np.nan, "quality": 0, "received": 0, "time": NEVER}  # `of` goes by the time: it grows last
 
 
 class Lasts:
-    """Columns by series number. One thread writes; others may read."""
+    """Columns by series number. One thread writes; others read by `of`, `all` and `at_site`."""
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
+        self._lock = threading.Lock()  # a new time is never seen beside an old value
         self.time: I64 = np.empty(0, np.int64)
         self.value: F64 = np.empty(0, np.float64)
         self.quality: U8 = np.empty(0, np.uint8)
@@ -42,11 +27,12 @@ class Lasts:
 
     def take(self, rows: Readings) -> None:
         """Learn from rows that are each newer than what their series had, in journal order."""
-        self._grow()
-        self.time[rows.series] = rows.time  # of several of one series the last one stays
-        self.value[rows.series] = rows.value
-        self.quality[rows.series] = rows.quality
-        self.received[rows.series] = rows.received
+        with self._lock:
+            self._grow()
+            self.time[rows.series] = rows.time  # of several of one series the last one stays
+            self.value[rows.series] = rows.value
+            self.quality[rows.series] = rows.quality
+            self.received[rows.series] = rows.received
 
     def seed(self, series: I32, time: I64, value: F64) -> None:
         """Learn from what a store remembers."""
@@ -58,19 +44,22 @@ class Lasts:
         self._grow()
         return self.time
 
-    def at(self, site: str | None = None) -> list[Last]:
-        """The newest values at a site, or everywhere."""
-        table = self._table
-        numbers = range(len(table)) if site is None else table.at_site(site)
-        size = len(self.time)
-        there = [number for number in numbers if number < size and self.time[number] != NEVER]
-        return [last for last in map(self._last, there) if last.key.metric != DEVICE]
+    def of(self, series: I32) -> Readings:
+        """The newest readings of these series; those that never had one are left out. From any thread."""
+        with self._lock:
+            known = series[series < len(self.time)]
+            known = known[self.time[known] != NEVER]
+            return Readings(
+                known, self.time[known], self.value[known], self.quality[known], self.received[known]
+            )
 
-    def _last(self, number: int) -> Last:
-        time, value = int(self.time[number]), float(self.value[number])
-        return Last(
-            self._table.keys[number], time, value, int(self.quality[number]), int(self.received[number])
-        )
+    def all(self) -> Readings:
+        """The newest reading of every series. From any thread."""
+        return self.of(np.arange(len(self._table), dtype=np.int32))
+
+    def at_site(self, site: str) -> Readings:
+        """The newest readings of a site's series. From any thread."""
+        return self.of(np.array(self._table.at_site(site), np.int32))
 
     def _grow(self) -> None:
         size = len(self._table)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from collector.api.backupwatch import BackupWatch
+from collector.api.collector import Collector, RunningParts
 from collector.core.records import RecordKind
-from collector.operation.backupwatch import BackupWatch
-from collector.operation.parts import Parts
-from collector.operation.status import RunningCollector
+from collector.operation.keeper import Keeper
 
 TICK = 1.0
 REPEAT = 30.0
@@ -20,8 +20,9 @@ REMEMBER = 600.0
 class SelfWatch:
     """Watches the parts and writes HEALTH records. On the event loop."""
 
-    def __init__(self, parts: Parts, collector: RunningCollector) -> None:
+    def __init__(self, parts: RunningParts, keeper: Keeper, collector: Collector) -> None:
         self._parts = parts
+        self._keeper = keeper
         self._collector = collector
         self._backups = BackupWatch(parts.config)
         self._dropped = 0
@@ -35,6 +36,7 @@ class SelfWatch:
         self._dropped = self._parts.storing.ledger.dropped
         while True:
             await asyncio.sleep(TICK)
+            self._collector.sample(time.monotonic())
             self.look(time.monotonic())
 
     def look(self, now: float) -> None:
@@ -45,7 +47,7 @@ class SelfWatch:
             self._flags, self._written_at = flags, now
             self._late = bool(late)
             parts, lag = self._parts, self._collector.store_lag()
-            body: dict[str, object] = {**flags, "store_lag_s": lag, **parts.keeper.sizes()}
+            body: dict[str, object] = {**flags, "store_lag_s": lag, **self._keeper.sizes()}
             if late is not None:
                 body["backup_late_h"] = late
             parts.recorder.record(RecordKind.HEALTH, body)
@@ -67,5 +69,5 @@ class SelfWatch:
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
             "session_lost_s": round(session.lost_s, 1) if now - session.lost_at < REMEMBER else 0.0,
             "session_taken_over": now - session.rivals.at < REMEMBER,
-            **parts.keeper.flags(),
+            **self._keeper.flags(),
         }

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from collector.api.backupwatch import SINCE
+from collector.api.staging import staging
 from collector.backup.restic import PROGRAM
-from collector.operation.backupwatch import SINCE
-from collector.operation.staging import staging
 from collector.state import State
 from tests.acceptance.faults.checks import query, rule, rules
 from tests.acceptance.faults.publishers import Load, Wire, alarming, calm, tele, topic
@@ -137,7 +137,9 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 
 def metrics(rig: Rig) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{rig.http}/metrics", timeout=5) as answer:
+    proof = {"Authorization": f"Bearer {rig.make_token('viewer')}"}
+    request = urllib.request.Request(f"http://127.0.0.1:{rig.http}/metrics", headers=proof)
+    with urllib.request.urlopen(request, timeout=5) as answer:
         text: str = answer.read().decode()
         return text
 

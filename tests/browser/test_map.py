@@ -33,7 +33,7 @@ def desk(tmp_path: Path, region_ring: Path) -> Iterator[Any]:
     desk = api_desk.Desk(tmp_path, files=read_folder(region_ring))
     now = time.time_ns()
     for site in (CENTRE, OFFICE, TENGAH, "9901022001"):
-        for device in desk.region().devices_at(site):
+        for device in desk.region.devices_at(site):
             metric = {"host": "cpu_pct", "olt": "cpu_pct", "ont": "rx_dbm", "power": "mains_v"}
             name = metric.get(device.kind, "temperature_c" if device.kind == "climate" else "latency_ms")
             desk.readings(

@@ -8,28 +8,29 @@ import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import uvicorn
+import uvloop
 
 from collector.alarms.model import Alert, Severity, Transition, TransitionKind
-from collector.api.app import create_app
-from collector.api.collector import Health, Last, Newest
-from collector.api.context import Pace
+from collector.api.app import create_app, server_settings
+from collector.api.context import Context, Pace
+from collector.api.figures import Health
 from collector.api.hub import Hub
 from collector.core.config import Config, check
 from collector.core.holding import Holding
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
-from collector.followers.lasts import NEVER
+from collector.followers.lasts import Lasts
 from collector.state import State
 from collector.store.base import Ledger, Reject
 from collector.store.duckdb import open_store
 from devices import region as regions
-from devices.model import Presence
+from devices.model import Device, Presence
 from devices.problems import Problems
 
 T = TypeVar("T")
@@ -93,10 +94,12 @@ class Desk:
         self.storage_stats: dict[str, float] = {}
         self.holding = Holding(0, None, 0, 0, ())
         self.broken: Problems | None = None
+        self.slow = False
+        self.asked: list[str] = []
         self.parts = {"mqtt": "ok", "journal": "ok", "store": "ok"}
         self.online: dict[str, Presence] = {}
-        self._region = regions.load(files or FILES)
-        self._lasts: dict[SeriesKey, Last] = {}
+        self.region = regions.load(files or FILES)
+        self.lasts = Lasts(self.table)
         self._ledger = Ledger()
         self._offset = self.state.cursor()
 
@@ -106,9 +109,6 @@ class Desk:
 
     def token(self, role: str, name: str = "") -> str:
         return self.state.create_token(role, name or f"{role}-1", time.time_ns())  # type: ignore[arg-type]
-
-    def region(self) -> regions.Region:
-        return self._region
 
     def stats(self) -> dict[str, int | float]:
         book = self._ledger
@@ -128,23 +128,11 @@ class Desk:
         ready = self.parts["mqtt"] == self.parts["journal"] == "ok"
         return Health(ready, dict(self.parts))
 
-    def lasts(self, site: str | None) -> list[Last]:
-        return [last for last in self._lasts.values() if site is None or last.site == site]
-
-    def newest(self) -> Newest:
-        size = len(self.table)
-        found = Newest(np.full(size, NEVER), np.zeros(size, np.int64), np.zeros(size, np.uint8))
-        for key, last in self._lasts.items():
-            number = self.table.number(key)
-            found.time[number], found.received[number] = last.time, last.received
-            found.quality[number] = last.quality
-        return found
+    def presence_of(self, device: Device) -> Presence | None:
+        return self.online.get(device.id)
 
     def presence(self) -> Mapping[str, Presence]:
         return self.online
-
-    def storage(self) -> Holding:
-        return self.holding
 
     def metrics(self) -> bytes:
         return b"# TYPE nagari_received_total counter\nnagari_received_total 3\n"
@@ -152,10 +140,19 @@ class Desk:
     async def stage_backup(self) -> dict[str, Any]:
         return {"folder": "staging", "accounts": {}}
 
-    async def act(self, action: Action) -> Transition:
+    async def act(self, action: Action) -> Transition | None:
         if self.broken:
             raise self.broken
+        if self.slow:
+            self.asked.append(action.id)
+            return None
+        if row := self.state.of_action(action.id):
+            assert isinstance(row.decision, Transition)
+            return row.decision
         return await self.commit(self._acted(action))
+
+    def acting(self, action: str) -> bool:
+        return action in self.asked
 
     async def commit(self, transition: Transition) -> Transition:
         """Through the state into the hub, as the collector does it."""
@@ -190,7 +187,7 @@ class Desk:
         self.readings(device, metric, [(now if at is None else at, value)])
 
     def readings(self, device: str, metric: str, points: list[tuple[int, float]]) -> None:
-        site = self._region.devices[device].site if device in self._region.devices else "1305012003"
+        site = self.region.devices[device].site if device in self.region.devices else "1305012003"
         key = SeriesKey(site, device, metric)
         number = self.table.number(key)
         size, now = len(points), time.time_ns()
@@ -207,8 +204,9 @@ class Desk:
         self._ledger.stored += 1
         self._ledger.values += size
         self.store.commit(batch, [], self._ledger)
-        newest, value = points[-1]
-        self._lasts[key] = Last(*key, newest, value, 0, min(newest, now))
+        self.lasts.take(
+            replace(batch.take(np.array([size - 1])), received=np.array([min(points[-1][0], now)]))
+        )
 
     def reject(self, topic: str, reason: str, head: bytes) -> None:
         self._ledger.cursor += 1
@@ -261,6 +259,7 @@ class Live:
     desk: Desk
     url: str
     loop: asyncio.AbstractEventLoop
+    context: Context
 
     def do(self, what: Awaitable[T]) -> T:
         """Run it on the server's loop and wait for it."""
@@ -278,14 +277,14 @@ def serving(desk: Desk, pace: Pace | None = None) -> Iterator[Live]:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         app = create_app(desk, desk.hub, pace=pace)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, loop="uvloop"))
+        server = uvicorn.Server(server_settings(app))
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def main() -> None:
             loops.append(asyncio.get_running_loop())
             await server.serve([listening])
 
-        thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+        thread = threading.Thread(target=lambda: uvloop.run(main()), daemon=True)
         thread.start()
         deadline = time.monotonic() + 20
         while not server.started:
@@ -293,7 +292,7 @@ def serving(desk: Desk, pace: Pace | None = None) -> Iterator[Live]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         try:
-            yield Live(desk, f"http://127.0.0.1:{port}", loops[0])
+            yield Live(desk, f"http://127.0.0.1:{port}", loops[0], app.state.context)
         finally:
             loops[0].call_soon_threadsafe(desk.hub.close)
             server.should_exit = True

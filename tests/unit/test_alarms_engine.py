@@ -279,9 +279,20 @@ def test_behind_a_publisher_that_is_offline_a_device_is_unknown_and_never_absent
     bench.presence(30, "host", online=False)
     bench.watermark(1_000)
     assert bench.story() == []
+    assert bench.engine.presence() == {"host": "offline", "c1": "unknown"}
     bench.presence(1_000, "host", online=True)
     bench.watermark(1_060)
     assert bench.story() == ["raised 1060"]
+
+
+def test_the_presence_of_one_device_is_what_the_presence_of_all_says() -> None:
+    bench = Bench(SILENT, devices=BEHIND)
+    asked = ("host", "c1", "stranger")
+    for at, online in ((30, None), (40, False), (50, True)):
+        if online is not None:
+            bench.presence(at, "host", online=online)
+        known = bench.engine.presence()
+        assert [bench.engine.presence_of(each) for each in asked] == [known.get(each) for each in asked]
 
 
 def test_behind_a_publisher_that_is_absent_a_device_is_unknown_too() -> None:

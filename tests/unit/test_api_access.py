@@ -9,8 +9,9 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from collector.api.access import role_of
 from collector.api.app import ROUTERS
+from collector.api.edge.access import role_of
+from collector.api.edge.denials import MOST, Denials
 from collector.state import ROLES
 from tests.unit import api_desk
 
@@ -175,17 +176,51 @@ def test_another_site_cannot_sign_the_browser_in(desk: Any, client: httpx.Client
     assert "set-cookie" not in form.headers
 
 
-def test_after_ten_wrong_tokens_the_address_must_wait(desk: Any, client: httpx.Client) -> None:
+def test_after_ten_wrong_tokens_the_next_wrong_one_must_wait_and_a_valid_one_passes(
+    desk: Any, client: httpx.Client
+) -> None:
     right = desk.token("operator")
-    sign_in(client, right)
     for _ in range(5):
         assert client.post("/api/v1/session", json={"token": "guess"}).status_code == 401
         assert client.get("/api/v1/stats", headers=bearer("guess")).status_code == 401
-    locked = client.post("/api/v1/session", json={"token": right})
-    assert locked.status_code == 429
+    locked = client.post("/api/v1/session", json={"token": "guess"})
+    assert locked.status_code == client.get("/api/v1/stats", headers=bearer("guess")).status_code == 429
     assert 0 < int(locked.headers["Retry-After"]) <= 300
-    assert client.get("/api/v1/stats", headers=bearer(right)).status_code == 429
-    assert client.get("/api/v1/stats").status_code == 200, "who is signed in already works on"
+    assert client.get("/api/v1/stats", headers=bearer(right)).status_code == 200
+    sign_in(client, right)
+    assert client.get("/api/v1/stats").status_code == 200
+
+
+def test_a_storm_of_denials_is_a_few_rows_of_the_audit(
+    desk: Any, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.api.edge.access.WINDOW", 0.5)
+    monkeypatch.setattr("collector.api.edge.denials.WINDOW", 0.5)
+    viewer = desk.token("viewer", "Rina")
+    for number in range(50):
+        path = f"/api/v1/alerts/a{number}/ack"
+        assert client.post(path, json={}, headers=bearer(viewer)).status_code == 403
+        client.get("/api/v1/stats", headers=bearer("guess"))
+    deadline = time.monotonic() + 10
+    while sum(row.detail.get("more", 0) for row in desk.state.audit_rows()) + count(desk) < 60:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert count(desk) <= 12
+    assert {row.who for row in desk.state.audit_rows()} == {"Rina", "127.0.0.1"}
+    assert desk.state.verify_audit() is None
+
+
+def count(desk: Any) -> int:
+    return sum("more" not in row.detail for row in desk.state.audit_rows())
+
+
+def test_many_who_are_denied_at_once_are_told_apart_up_to_a_bound() -> None:
+    denials = Denials()
+    told = [denials.note(f"10.0.0.{n}", "token", {"invalid": "token"}, 0.0) for n in range(200)]
+    assert sum(map(len, told)) == MOST
+    assert denials.over(59.9) == []
+    assert denials.over(60.0) == [("-", {"others": 200 - MOST})]
+    assert denials.note("10.0.0.1", "token", {}, 61.0) == [("10.0.0.1", {})]
 
 
 def test_logins_and_denials_stand_in_the_audit_and_tokens_nowhere(
@@ -213,13 +248,28 @@ def test_logins_and_denials_stand_in_the_audit_and_tokens_nowhere(
         assert secret not in str(rows)
 
 
-def test_metrics_are_open_on_loopback_and_need_a_token_elsewhere(
-    desk: Any, client: httpx.Client, tmp_path: Path
-) -> None:
-    assert client.get("/metrics").text.startswith("# TYPE nagari_received_total")
-    (tmp_path / "far").mkdir()
-    far = api_desk.Desk(tmp_path / "far", {"listen": "0.0.0.0:8080"})
-    with api_desk.serving(far) as live:
-        assert httpx.get(f"{live.url}/metrics").status_code == 401
-        assert httpx.get(f"{live.url}/metrics", headers=bearer(far.token("viewer"))).status_code == 200
-    far.close()
+def test_metrics_ask_for_a_token_on_loopback_too(desk: Any, client: httpx.Client) -> None:
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/metrics", headers=bearer("guess")).status_code == 401
+    answer = client.get("/metrics", headers=bearer(desk.token("viewer")))
+    assert answer.text.startswith("# TYPE nagari_received_total")
+
+
+def test_a_scraper_has_a_token_of_its_own_that_opens_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.token"
+    file.write_text("scrape-me\n")
+    desk = api_desk.Desk(tmp_path, {"metrics_token_file": str(file)})
+    with api_desk.serving(desk) as live, httpx.Client(base_url=live.url) as client:
+        assert client.get("/metrics", headers=bearer("scrape-me")).status_code == 200
+        assert client.get("/api/v1/stats", headers=bearer("scrape-me")).status_code == 401
+        file.write_text("")
+        assert client.get("/metrics", headers=bearer("scrape-me")).status_code == 401
+        assert client.get("/metrics", headers={"Authorization": "Bearer"}).status_code == 401
+    desk.close()
+
+
+def test_metrics_are_open_where_the_settings_say_so(tmp_path: Path) -> None:
+    desk = api_desk.Desk(tmp_path, {"open_metrics": True})
+    with api_desk.serving(desk) as live:
+        assert httpx.get(f"{live.url}/metrics").status_code == 200
+    desk.close()

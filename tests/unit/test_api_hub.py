@@ -6,8 +6,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.api.hub import Hub
-from collector.api.lockout import Lockout
+from collector.api.edge.lockout import Lockout
+from collector.api.hub import Hub, StreamCaps, Subscriber
 from collector.api.paging import page
 from collector.state import OutboxRow
 
@@ -45,6 +45,36 @@ def test_a_hub_that_never_heard_of_anything_sends_readers_to_the_outbox() -> Non
     assert Hub().after(0, 10) is None
 
 
+def test_a_row_is_framed_once_however_many_read_it() -> None:
+    hub, framed = Hub(), list[int]()
+
+    def frame(row: OutboxRow) -> bytes:
+        framed.append(row.seq)
+        return f"{row.seq};".encode()
+
+    hub.publish(rows(1, 2, 3))
+    pieces = [hub.chunk(seq, 500, frame) for seq in (0, 0, 1, 0, 2, 3)]
+    assert pieces == [(3, b"1;2;3;"), (3, b"1;2;3;"), (3, b"2;3;"), (3, b"1;2;3;"), (3, b"3;"), (3, b"")]
+    hub.publish(rows(4))
+    assert {hub.chunk(0, 500, frame) for _ in range(200)} == {(4, b"1;2;3;4;")}
+    assert framed == [1, 2, 3, 4]
+
+
+def test_no_token_and_no_address_takes_all_places() -> None:
+    hub, caps = Hub(), StreamCaps(streams=5, per_token=2, per_address=3)
+    assert isinstance(hub.listen(1, "a", caps), Subscriber)
+    second = hub.listen(1, "a", caps)
+    assert isinstance(second, Subscriber)
+    assert hub.listen(1, "b", caps) == "too many streams are open with this token"
+    assert isinstance(hub.listen(2, "a", caps), Subscriber)
+    assert hub.listen(3, "a", caps) == "too many streams are open from this address"
+    assert isinstance(hub.listen(3, "b", caps), Subscriber)
+    assert isinstance(hub.listen(4, "c", caps), Subscriber)
+    assert hub.listen(5, "d", caps) == "too many streams are open"
+    hub.leave(second)
+    assert isinstance(hub.listen(1, "d", caps), Subscriber)
+
+
 def test_the_limit_holds() -> None:
     hub = Hub()
     hub.publish(rows(1, 2, 3, 4))
@@ -53,23 +83,23 @@ def test_the_limit_holds() -> None:
 
 async def test_news_that_came_before_the_waiting_are_not_missed() -> None:
     hub = Hub()
-    listener = hub.listen()
-    assert listener is not None
-    with listener:
+    subscriber = hub.listen()
+    assert isinstance(subscriber, Subscriber)
+    with subscriber:
         hub.publish(rows(1))
         async with asyncio.timeout(5):
-            await listener.wait(3600)
+            await subscriber.wait(3600)
     assert hub.clients == 0
 
 
 async def test_a_closed_hub_wakes_everybody_and_takes_nobody() -> None:
     hub = Hub()
-    listener = hub.listen()
-    assert listener is not None
+    subscriber = hub.listen()
+    assert isinstance(subscriber, Subscriber)
     hub.close()
     async with asyncio.timeout(5):
-        await listener.wait(3600)
-    assert hub.listen() is None
+        await subscriber.wait(3600)
+    assert hub.listen() == "the collector is stopping"
 
 
 def test_after_so_many_failures_an_address_waits_until_the_window_is_over() -> None:
@@ -105,7 +135,7 @@ def test_pages_give_everything_once_in_order(names: set[str], limit: int) -> Non
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
-        found, cursor = page(names, str, limit, cursor)
+        found, cursor = page(sorted(names), limit, cursor)
         assert len(found) <= limit
         seen += found
     assert seen == sorted(names)

@@ -62,6 +62,14 @@ def test_a_dead_store_leaves_it_ready_and_a_lost_broker_does_not(desk: Any, clie
     assert (answer.status_code, answer.json()["parts"]["mqtt"]) == (503, "not connected")
 
 
+def test_who_has_no_token_learns_only_whether_it_is_ready(desk: Any, client: httpx.Client) -> None:
+    desk.parts["hook"] = "https://hooks.example.org does not answer"
+    url = live_of(client).url
+    assert httpx.get(f"{url}/readyz").json() == {"ready": True}
+    assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+    refused(httpx.get(f"{url}/readyz", headers={"Authorization": "Bearer guess"}), 401)
+
+
 def test_lists_come_in_pages_by_id(client: httpx.Client) -> None:
     first = client.get("/api/v1/sites?limit=3").json()
     assert [site["id"] for site in first["sites"]] == ["1305-kominfo", "1305012001", "1305012002"]
@@ -131,7 +139,7 @@ def until(ask: Any, good: Any) -> Any:
 def test_another_region_makes_every_site_new(desk: Any, client: httpx.Client) -> None:
     first = client.get("/api/v1/sites").json()
     sites = api_desk.FILES["sites.csv"].replace(b"Pasie Laweh", b"Singguliang")
-    desk._region = regions.load({**api_desk.FILES, "sites.csv": sites})
+    desk.region = regions.load({**api_desk.FILES, "sites.csv": sites})
     found = client.get("/api/v1/sites", params={"since": first["version"]}).json()
     assert [site["name"] for site in found["sites"]][2] == "Singguliang"
     assert found["region"]["hash"] != first["region"]["hash"]
@@ -254,6 +262,9 @@ def test_one_metric_of_everywhere_comes_in_one_answer(desk: Any, client: httpx.C
         ({"from": 5, "to": 5}, 400, ["from (5) is not before to (5)"]),
         ({"from": 0, "to": 10**12, "step": 1}, 400, ["more than 20000 points", "step="]),
         ({"step": 0}, 422, ["query.step"]),
+        ({"step": 8 * 10**12}, 422, ["query.step"]),
+        ({"step": 10**12}, 422, ["query.step"]),
+        ({"since": 1}, 422, ["query.since", "site, device, metric, from, to, step, agg"]),
         ({"from": -1}, 422, ["query.from"]),
         ({"to": 10**18}, 422, ["query.to"]),
         ({"agg": "median"}, 422, ["query.agg", "mean"]),
@@ -265,6 +276,45 @@ def test_a_wrong_question_gets_a_clear_sentence(
     client: httpx.Client, change: dict[str, Any], status: int, words: list[str]
 ) -> None:
     refused(client.get("/api/v1/series", params={**ONT, **change}), status, *words)
+
+
+def test_the_longest_step_at_the_end_of_time_is_answered(desk: Any, client: httpx.Client) -> None:
+    desk.readings("lubuk-alung-ont", "rx_dbm", [(10**9, -20.0)])
+    asked = {**ONT, "from": 0, "to": 8 * 10**12, "step": 10 * 366 * 86_400_000}
+    assert client.get("/api/v1/series", params=asked).json()["points"] == [[0, -20.0]]
+    assert client.get("/api/v1/series", params={**asked, "from": 8 * 10**12 - 1}).json()["points"] == []
+    assert client.get("/api/v1/charts", params={**asked, "metric": "rx_dbm"}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "known"),
+    [
+        ("alerts?after=x", "after", "state, site, severity, limit, cursor"),
+        ("devices?curser=x&limit=3", "curser", "site, limit, cursor"),
+        ("stats?x=1", "x", "takes no keys"),
+        ("stream?sites=x", "sites", "site, last_event_id"),
+        ("links?%1b=x", "\\x1b", "limit, cursor"),
+    ],
+)
+def test_a_key_that_is_not_known_is_refused_with_those_that_are(
+    client: httpx.Client, path: str, key: str, known: str
+) -> None:
+    body = refused(client.get(f"/api/v1/{path}"), 422, known)
+    assert body["where"] == f"query.{key}"
+
+
+def test_a_trail_comes_in_pages(desk: Any, client: httpx.Client) -> None:
+    alert = live_of(client).do(desk.raise_alert())
+    for number in range(5):
+        client.post(f"/api/v1/alerts/{alert.id}/comment", json={"comment": str(number)})
+    seen, cursor = [], "0"
+    while cursor is not None:
+        page = client.get(f"/api/v1/alerts/{alert.id}/trail", params={"limit": 2, "cursor": cursor}).json()
+        assert len(page["trail"]) <= 2
+        seen += [step["comment"] for step in page["trail"]]
+        cursor = page["next"]
+    assert seen == ["", "0", "1", "2", "3", "4"]
+    refused(client.get(f"/api/v1/alerts/{alert.id}/trail?limit=1001"), 422, "query.limit")
 
 
 def test_too_many_raw_points_name_a_step_that_fits(desk: Any, client: httpx.Client) -> None:
@@ -471,3 +521,34 @@ def test_a_journal_that_takes_nothing_is_said_so(desk: Any, client: httpx.Client
     answer = client.post(f"/api/v1/alerts/{alert.id}/ack", json={})
     refused(answer, 503, "the disk is full", "make room", "journal")
     assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_an_action_that_takes_long_is_journaled_and_said_so(desk: Any, client: httpx.Client) -> None:
+    alert = live_of(client).do(desk.raise_alert())
+    desk.slow = True
+    keyed = {"Idempotency-Key": "k-1"}
+    answer = client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=keyed)
+    assert (answer.status_code, answer.json()["journaled"]) == (202, True)
+    action = answer.json()["action"]
+    where = f"/api/v1/alerts/{alert.id}/actions/{action}"
+    assert where in answer.json()["mend"]
+    assert client.get(where).json()["state"] == "pending"
+    assert client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=keyed).json()["action"] == action
+    desk.slow = False
+    done = client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=keyed)
+    assert (done.status_code, done.json()["action"], done.json()["kind"]) == (200, action, "acked")
+    assert client.get(where).json()["state"] == "acked"
+    refused(client.get(where.replace(action, "0" * 32)), 404, "no such action")
+
+
+def test_the_same_key_does_an_action_once_and_another_one_again(desk: Any, client: httpx.Client) -> None:
+    alert = live_of(client).do(desk.raise_alert())
+    for key in ("a", "a", "b"):
+        said = client.post(
+            f"/api/v1/alerts/{alert.id}/comment", json={"comment": "hi"}, headers={"Idempotency-Key": key}
+        )
+        assert said.status_code == 200
+    trail = client.get(f"/api/v1/alerts/{alert.id}/trail").json()["trail"]
+    assert [step["kind"] for step in trail] == ["raised", "commented", "commented"]
+    wrong = {"Idempotency-Key": "no key;"}
+    refused(client.post(f"/api/v1/alerts/{alert.id}/ack", json={}, headers=wrong), 422, "Idempotency-Key")

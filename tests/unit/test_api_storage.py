@@ -8,9 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from collector.api.collector import Health
+from collector.api.figures import COUNTERS, FATES, GAUGES, Health, exposition
 from collector.core.holding import DeviceCost, Holding, KindCost, ShareUse, Shed
-from collector.operation.figures import COUNTERS, FATES, GAUGES, exposition
 from tests.unit import api_desk
 
 DAY = 86_400 * 10**9

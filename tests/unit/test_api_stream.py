@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from collector.api.context import Pace
-from collector.state import ROLES
+from collector.api.hub import StreamCaps
+from collector.state import ROLES, OutboxRow
 from tests.unit import api_desk
 
 QUICK = Pace(stats=0.2, reading=0.05, beat=0.3, check=0.3, stall=0.5)
@@ -173,7 +176,7 @@ def test_a_revoked_token_ends_its_stream(live: Any) -> None:
 
 
 def test_there_is_a_cap_on_clients_and_leaving_frees_the_place(live: Any) -> None:
-    live.desk.hub._most_clients = 2
+    live.context.caps = StreamCaps(streams=2)
     with listening(live) as first, listening(live) as second:
         first.until("hello")
         second.until("hello")
@@ -192,9 +195,8 @@ def test_a_client_that_takes_nothing_is_cut_and_the_others_hear_on(live: Any) ->
     with socket.socket() as lazy:
         lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         lazy.connect((host, int(port)))
-        head = (
-            f"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {desk.token('viewer')}\r\n\r\n"
-        )
+        proof = f"Authorization: Bearer {desk.token('viewer')}"
+        head = f"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n{proof}\r\n\r\n"
         lazy.sendall(head.encode())
         with listening(live) as heard:
             heard.until("hello")
@@ -209,6 +211,108 @@ def test_a_client_that_takes_nothing_is_cut_and_the_others_hear_on(live: Any) ->
                 assert len(heard.alerts(1)) == 1
             assert desk.hub.clients == 1
     assert count < 3000
+
+
+def test_one_viewer_cannot_take_all_streams(live: Any) -> None:
+    live.context.caps = StreamCaps(per_token=2)
+    greedy = live.desk.token("viewer")
+    with listening(live, greedy) as first, listening(live, greedy) as second:
+        first.until("hello")
+        second.until("hello")
+        with listening(live, greedy) as third:
+            assert json.loads(third.answer.read())["error"] == "too many streams are open with this token"
+        with listening(live) as other:
+            assert other.until("hello")
+
+
+def test_many_clients_of_one_site_share_one_look_and_one_set_of_stats(live: Any) -> None:
+    desk, clients = live.desk, 20
+    desk.reading("lubuk-alung-ont", "rx_dbm", -21.0)
+    asked = {"stats": 0, "readings": 0}
+    stats, of = desk.stats, desk.lasts.of
+
+    def counted_stats() -> Any:
+        asked["stats"] += 1
+        return stats()
+
+    def counted_of(series: Any) -> Any:
+        asked["readings"] += 1
+        return of(series)
+
+    desk.stats, desk.lasts.of = counted_stats, counted_of
+    with contextlib.ExitStack() as stack:
+        heard = [stack.enter_context(listening(live, site="1305012001")) for _ in range(clients)]
+        for each in heard:
+            assert each.until("reading")[1]["value"] == -21.0
+        asked.update(stats=0, readings=0)
+        begun = time.monotonic()
+        desk.reading("lubuk-alung-ont", "rx_dbm", -22.0)
+        for each in heard:
+            assert each.until("reading")[1]["value"] == -22.0
+        for each in heard:
+            each.until("stats")
+        took = time.monotonic() - begun
+    assert 1 <= asked["stats"] <= took / QUICK.stats + 2
+    assert 1 <= asked["readings"] <= took / QUICK.reading + 2
+
+
+def test_in_a_storm_many_clients_get_everything_in_few_pieces(desk: Any) -> None:
+    with api_desk.serving(desk, replace(QUICK, gather=0.02)) as live, contextlib.ExitStack() as stack:
+        heard = [stack.enter_context(listening(live)) for _ in range(10)]  # 0.2 s for them together
+        for each in heard:
+            each.until("hello")
+        made, framed = 0, desk.hub._framed
+
+        def counted(row: Any, frame: Any) -> bytes:
+            nonlocal made
+            made += 1
+            found: bytes = framed(row, frame)
+            return found
+
+        pieces, chunk = [], desk.hub.chunk
+
+        def counted_chunk(*args: Any) -> Any:
+            pieces.append(args[0])
+            return chunk(*args)
+
+        desk.hub._framed, desk.hub.chunk = counted, counted_chunk
+        begun = time.monotonic()
+        for _ in range(100):
+            live.do(desk.raise_alert())
+        took = time.monotonic() - begun
+        assert [each.alerts(100) for each in heard] == [list(range(1, 101))] * 10
+    assert made == 100
+    assert len(pieces) <= 10 * (took / 0.2 + 4)
+
+
+def test_who_comes_later_gets_all_of_the_site_and_then_what_changes(live: Any) -> None:
+    desk = live.desk
+    desk.reading("lubuk-alung-ont", "rx_dbm", -21.0)
+    with listening(live, site="1305012001") as first:
+        first.until("reading")
+        desk.reading("lubuk-alung-ont", "temperature_c", 40.0)
+        assert first.until("reading")[1]["metric"] == "temperature_c"
+        with listening(live, site="1305012001") as later:
+            found = {later.until("reading")[1]["metric"] for _ in range(2)}
+            assert found == {"rx_dbm", "temperature_c"}
+            desk.reading("lubuk-alung-rtr", "latency_ms", 9.0)
+            for heard in (first, later):
+                assert heard.until("reading")[1]["metric"] == "latency_ms"
+
+
+def test_other_kinds_of_news_carry_their_own_name(live: Any) -> None:
+    with listening(live) as heard:
+        heard.until("hello")
+
+        async def publish() -> None:
+            live.desk.hub.publish([OutboxRow(1, "incident", "opened", 0, "", "", {"id": "i1"})])
+
+        live.do(publish())
+        assert heard.until("incident")[1]["incident"] == {"id": "i1"}
+
+
+def test_a_revocation_is_looked_for_every_two_seconds() -> None:
+    assert Pace().check <= 2.0
 
 
 @pytest.mark.parametrize("role", ROLES)

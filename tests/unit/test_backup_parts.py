@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.api.backupwatch import BackupWatch
+from collector.api.staging import stage, staging
 from collector.backup import manifest
 from collector.backup.restic import read_environment
 from collector.backup.settings import kept, moved, named_files, toml
@@ -23,8 +25,6 @@ from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
-from collector.operation.backupwatch import BackupWatch
-from collector.operation.staging import stage, staging
 from collector.state import State
 from collector.state.snapshots import Snapshots
 from collector.store.accounts import Accounts

@@ -20,7 +20,6 @@ from collector.core.config import Journal as Caps
 from collector.core.readings import SeriesKey, SeriesTable
 from collector.core.records import Action, Batch, RecordKind
 from collector.followers.alarming import Alarming
-from collector.followers.lasts import Last
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
@@ -178,7 +177,7 @@ class End:
     points: dict[SeriesKey, list[tuple[int, float]]]
     ledger: Ledger
     rejects: list[tuple[int, str]]
-    lasts: set[Last]
+    lasts: set[tuple[Any, ...]]
     transitions: list[dict[str, Any]]
     cursor: int
     alerts: set[str]
@@ -236,6 +235,7 @@ class Collector:
             s.stop()
             a.stop()
             assert (s.failed, a.failed) == (None, None)
+            lasts = s.lasts.all()
             return End(
                 {
                     key: rows
@@ -244,7 +244,9 @@ class Collector:
                 },
                 s.ledger,
                 [(reject.offset, reject.reason) for reject in store.rejects(1000)],
-                {replace(last, received=0, quality=0) for last in s.lasts.at()},
+                set(
+                    zip(*table.names_of(lasts.series), lasts.time.tolist(), lasts.value.tolist(), strict=True)
+                ),
                 [row.body() for row in state.decisions(0, 10**6)],
                 state.cursor(),
                 set(a.course.alerts),

@@ -1,4 +1,4 @@
-"""Who has failed to sign in too often: a bounded memory of failures by address."""
+"""From where too many wrong tokens came: a bounded memory of failures by address."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 
 class Lockout:
-    """After `tries` failures within `window` seconds an address is refused until the window has passed.
+    """After `tries` failures within `window` seconds an address must wait until the window has passed.
 
     Times are monotonic seconds. At most `size` addresses are remembered; the one longest quiet is forgotten.
     """

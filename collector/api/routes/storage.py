@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from collector.api.access import Viewer
 from collector.api.context import Ctx
+from collector.api.edge.access import Viewer
 from collector.core.contract import Kept, Share
 from collector.core.holding import DeviceCost, KindCost
 
@@ -94,7 +94,7 @@ async def storage(
     ctx: Ctx, _: Viewer, top: Annotated[int, Query(ge=0, le=50, description="So many devices.")] = 20
 ) -> StorageOut:
     """How full the disk is: by share, the day it is full, the dearest devices, what was shed so far."""
-    found = ctx.collector.storage()
+    found = ctx.collector.holding
     return StorageOut(
         at=found.at // _MS,
         capacity=found.capacity,

@@ -6,18 +6,17 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from collector.api.access import (
+from collector.api.context import Ctx
+from collector.api.edge.access import (
     COOKIE,
     CallerDep,
     Viewer,
     address,
     audit,
-    check_lockout,
     check_origin,
-    denied,
+    failed,
 )
-from collector.api.context import Ctx
-from collector.api.errors import Refusal
+from collector.api.edge.errors import ApiError
 from collector.state import Principal
 
 router = APIRouter(prefix="/api/v1", tags=["session"])
@@ -43,12 +42,11 @@ class Who(BaseModel):
 async def sign_in(ctx: Ctx, request: Request, response: Response, body: SignIn) -> Who:
     """Exchange a token for a session cookie (HttpOnly, SameSite=Strict)."""
     check_origin(request)
-    check_lockout(ctx, request)
     state = ctx.collector.state
     principal = await to_thread.run_sync(state.principal, body.token.strip(), ctx.clock())
     if principal is None:
-        await denied(ctx, request, "token")
-        raise Refusal(401, "this token is not valid", "token", "make one with `nagari token create`")
+        await failed(ctx, request)
+        raise ApiError(401, "this token is not valid", "token", "make one with `nagari token create`")
     ctx.lockout.succeeded(address(request))
     secret = await to_thread.run_sync(state.create_session, principal, ctx.clock())
     await audit(ctx, principal.name, "login", address=address(request))

@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel
 
-from collector.api.access import Viewer
 from collector.api.context import Ctx
-from collector.api.paging import Cursor, Limit
-from collector.api.standing import View
+from collector.api.edge.access import Viewer
+from collector.api.paging import Limit, PageCursor
+from collector.api.rendering import rendered
+from collector.api.standing import PRESENCES, Overview
 from devices.region import Region
 
 router = APIRouter(prefix="/api/v1", tags=["inventory"])
@@ -64,53 +65,61 @@ class SitesOut(BaseModel):
     version: int
 
 
-@router.get("/sites")
+@router.get("/sites", response_model=SitesOut)
 async def sites(
     ctx: Ctx,
     _: Viewer,
     limit: Limit = 500,
-    cursor: Cursor = "",
+    cursor: PageCursor = "",
     since: Annotated[int, Query(ge=0, le=2**62, description="`version` of an earlier answer")] = 0,
-) -> SitesOut:
+) -> Response:
     """The sites, by id, with how their devices stand.
 
     To follow them, ask again with `since`: sites whose counts are as they were do not come. When the region's
     hash has changed, read all anew.
     """
-    view = await ctx.standings.look(ctx.collector, ctx.clock())
-    rows, following = view.page(limit, cursor, since)
-    found = [_site(view, number) for number in rows]
-    return SitesOut(region=_head(view.region), sites=found, next=following, version=view.version)
+    overview = await ctx.standings.look(ctx.collector, ctx.clock())
+    return await rendered(_sites, overview, limit, cursor, since)
 
 
-def _head(region: Region) -> RegionOut:
-    return RegionOut(
-        name=region.name,
-        timezone=region.timezone,
-        languages=list(region.languages),
-        centre=region.centre,
-        hash=region.hash,
-    )
+def _sites(overview: Overview, limit: int, cursor: str, since: int) -> dict[str, object]:
+    rows, following = overview.page(limit, cursor, since)
+    return {
+        "region": _head(overview.region),
+        "sites": [_site(overview, number) for number in rows],
+        "next": following,
+        "version": overview.version,
+    }
 
 
-def _site(view: View, number: int) -> SiteOut:
-    site = view.region.sites[view.ids[number]]
-    counts = view.at(number)
-    return SiteOut(
-        id=site.id,
-        name=site.name,
-        kind=site.kind,
-        parent=site.parent,
-        agency=site.agency,
-        lon=site.lon,
-        lat=site.lat,
-        priority=site.priority,
-        hours=site.hours,
-        devices=len(view.region.devices_at(site.id)),
-        presence=PresenceOut(online=counts["online"], offline=counts["offline"], unknown=counts["unknown"]),
-        heard=counts["heard"],
-        silent=counts["silent"],
-    )
+def _head(region: Region) -> dict[str, object]:
+    return {
+        "name": region.name,
+        "timezone": region.timezone,
+        "languages": list(region.languages),
+        "centre": region.centre,
+        "hash": region.hash,
+    }
+
+
+def _site(overview: Overview, number: int) -> dict[str, object]:
+    site = overview.region.sites[overview.ids[number]]
+    counts = overview.at(number)
+    return {
+        "id": site.id,
+        "name": site.name,
+        "kind": site.kind,
+        "parent": site.parent,
+        "agency": site.agency,
+        "lon": site.lon,
+        "lat": site.lat,
+        "priority": site.priority,
+        "hours": site.hours,
+        "devices": len(overview.region.devices_at(site.id)),
+        "presence": {said: counts[said] for said in PRESENCES},
+        "heard": counts["heard"],
+        "silent": counts["silent"],
+    }
 
 
 _GEOJSON = "application/geo+json"
@@ -131,7 +140,7 @@ async def boundaries(
 
     The ETag is the region's hash: with If-None-Match it is sent once.
     """
-    region = ctx.collector.region()
+    region = ctx.collector.region
     tag = f'"{region.hash}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if tag in [one.strip().removeprefix("W/") for one in known.split(",")]:

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from collector.api.access import Caller, Needs, audit
 from collector.api.context import Ctx
+from collector.api.edge.access import Caller, Needs, audit
 
 router = APIRouter(prefix="/api/v1", tags=["operation"])
 Admin = Annotated[Caller, Depends(Needs("admin"))]

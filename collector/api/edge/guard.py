@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from collector.api.errors import answer
+from collector.api.edge.door import Proxies, complaint
+from collector.api.edge.errors import answer, shown
 
 _log = logging.getLogger("nagari.access")
 MOST_BODY = 64 * 1024
 _BODY_S = 20.0
+_CLOSE = {"Connection": "close"}  # where this request ends is not sure: no other one may come after it
 _WITHOUT_BODY = {"GET", "HEAD", "OPTIONS"}
 
 CSP = "; ".join(
@@ -43,8 +45,10 @@ HEADERS = {
 class Guard:
     """ASGI middleware. The log line has the path, never the query, headers or body: they may hold a token."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], proxies: Proxies) -> None:
         self._app = app
+        self._hosts = hosts
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with headers added to its answer."""
@@ -52,6 +56,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         status, started = 0, time.monotonic()
+        client = self._proxies.client(scope)
+        scope["client"] = (client, 0)
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -63,12 +69,14 @@ class Guard:
         try:
             await self._within_limits(scope, receive, guarded)
         finally:
-            client = (scope.get("client") or ("-",))[0]
             took = (time.monotonic() - started) * 1000
-            path = scope["path"].encode("unicode_escape").decode()
-            _log.info("%s %s %s %d %.1f ms", client, scope["method"], path[:200], status, took)
+            _log.info("%s %s %s %d %.1f ms", client, scope["method"], shown(scope["path"]), status, took)
 
     async def _within_limits(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if found := complaint(scope, self._hosts):
+            status, what, mend = found
+            await answer(status, what, "headers", mend, _CLOSE)(scope, receive, send)
+            return
         if scope["method"] in _WITHOUT_BODY:
             await self._app(scope, receive, send)
             return
@@ -77,10 +85,10 @@ class Guard:
                 body = await _read(receive)
         except TimeoutError:
             body = None
-        where = f"{scope['method']} {scope['path']}"
         if body is None:
-            refusal: Response = answer(413, "the body is too large or too slow", where, "send at most 64 KiB")
-            await refusal(scope, receive, send)
+            where = f"{scope['method']} {shown(scope['path'])}"
+            too_large = answer(413, "the body is too large or too slow", where, "send at most 64 KiB")
+            await too_large(scope, receive, send)
             return
         await self._app(scope, _again(body, receive), send)
 

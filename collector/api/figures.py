@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from collector.api.collector import Health
 from collector.core.holding import Holding
 
 FATES = ("stored", "duplicate", "quarantined", "dropped")
@@ -38,19 +38,27 @@ GAUGES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`ready`: subscribed and able to journal. `parts`: mqtt, journal, store …: "ok" or why not."""
+
+    ready: bool
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+
 def exposition(
     stats: Mapping[str, int | float], health: Health, storage: Holding, backup_age: float | None = None
 ) -> bytes:
     """The text of a scrape. Labels hold fates and part names, never device ids."""
     registry = CollectorRegistry()
     registry.register(_Once(stats, health, backup_age))
-    registry.register(_Storage(storage))
+    registry.register(_StorageFamilies(storage))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return generate_latest(registry)
 
 
-class _Storage:
+class _StorageFamilies:
     """What is on disk, by share."""
 
     def __init__(self, holding: Holding) -> None:

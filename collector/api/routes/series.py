@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Annotated
 
@@ -10,10 +9,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from collector.api.access import Viewer
 from collector.api.context import Context, Ctx
-from collector.api.errors import Refusal
-from collector.api.inventory import known_site
+from collector.api.edge.access import Viewer
+from collector.api.edge.errors import ApiError
+from collector.api.rendering import rendered
+from collector.api.routes.inventory import known_site
 from collector.core.readings import SeriesKey
 from collector.store.base import Aggregate, Points
 from collector.store.tiers import TIERS
@@ -27,7 +27,8 @@ MOST_TOGETHER = 100_000
 """Points of several series in one answer."""
 _MS = 1_000_000
 _HOUR_MS = 3_600_000
-_LAST_MS = 9_000_000_000_000  # well inside what epoch ns can say
+_LAST_MS = 8_000_000_000_000  # the year 2223: with a step behind it still inside what epoch ns can say
+_LONGEST_STEP_MS = 10 * 366 * 86_400_000
 _METRICS = sorted({metric for kind in KINDS.values() for metric in kind.metrics})
 _NAMES = Query(min_length=1, max_length=64)
 _TIME = Query(ge=0, le=_LAST_MS, description="epoch ms")
@@ -66,7 +67,7 @@ async def series(
     metric: Annotated[str, _NAMES],
     start: Annotated[int | None, Query(alias="from", ge=0, le=_LAST_MS, description="epoch ms")] = None,
     to: Annotated[int | None, _TIME] = None,
-    step: Annotated[int | None, Query(ge=1, le=_LAST_MS, description="ms; none = raw")] = None,
+    step: Annotated[int | None, Query(ge=1, le=_LONGEST_STEP_MS, description="ms; none = raw")] = None,
     agg: Aggregate = "mean",
 ) -> Response:
     """from <= t < to. Without `to` up to now; without `from` an hour. At most 20,000 points."""
@@ -77,8 +78,12 @@ async def series(
     points = await to_thread.run_sync(_points, ctx, key, begin, end, step, agg)
     if len(points) > MOST_POINTS:
         raise _too_many(begin, end, MOST_POINTS)
-    unit = _unit(ctx.collector.region(), key)
-    return _json({"points": _in_ms(points), "tier": points.tier, "unit": unit})
+    unit = _unit(ctx.collector.region, key)
+    return await rendered(_one_chart, points, unit)
+
+
+def _one_chart(points: Points, unit: str) -> dict[str, object]:
+    return {"points": _in_ms(points), "tier": points.tier, "unit": unit}
 
 
 @router.get("/charts", response_model=ChartsOut)
@@ -89,7 +94,7 @@ async def charts(
     site: Annotated[str | None, _NAMES] = None,
     start: Annotated[int | None, Query(alias="from", ge=0, le=_LAST_MS, description="epoch ms")] = None,
     to: Annotated[int | None, _TIME] = None,
-    step: Annotated[int, Query(ge=1, le=_LAST_MS, description="ms")] = 60_000,
+    step: Annotated[int, Query(ge=1, le=_LONGEST_STEP_MS, description="ms")] = 60_000,
     agg: Aggregate = "mean",
 ) -> Response:
     """One metric of a site's devices, or of everybody's: the last hour if no time is given.
@@ -103,22 +108,19 @@ async def charts(
     found = await to_thread.run_sync(_charts, ctx, keys, begin, end, step, agg)
     if sum(map(len, found.values())) > MOST_TOGETHER:
         raise _too_many(begin, end, MOST_TOGETHER)
-    return _json(
-        {
-            "series": [
-                {"site": key.site, "device": key.device, "points": _in_ms(points)}
-                for key, points in sorted(found.items())
-                if points
-            ],
-            "tier": max((points.tier for points in found.values()), key=TIERS.index, default="raw"),
-            "unit": _unit_of(metric),
-        }
-    )
+    return await rendered(_all_charts, found, _unit_of(metric))
 
 
-def _json(body: dict[str, object]) -> Response:
-    """Straight to JSON: validating thousands of pairs that we made ourselves would double the time."""
-    return Response(json.dumps(body, separators=(",", ":")), media_type="application/json")
+def _all_charts(found: dict[SeriesKey, Points], unit: str) -> dict[str, object]:
+    return {
+        "series": [
+            {"site": key.site, "device": key.device, "points": _in_ms(points)}
+            for key, points in sorted(found.items())
+            if points
+        ],
+        "tier": max((points.tier for points in found.values()), key=TIERS.index, default="raw"),
+        "unit": unit,
+    }
 
 
 def _in_ms(points: Points) -> list[tuple[int, float]]:
@@ -127,11 +129,11 @@ def _in_ms(points: Points) -> list[tuple[int, float]]:
 
 def _all_of(ctx: Context, metric: str, site: str | None) -> list[SeriesKey]:
     """The series of a metric that were ever heard of, at a site or everywhere."""
-    region, table = ctx.collector.region(), ctx.collector.table
+    region, table = ctx.collector.region, ctx.collector.table
     if metric not in _METRICS:
-        raise Refusal(404, f"there is no metric {metric}", "metric", f"there are: {', '.join(_METRICS)}")
+        raise ApiError(404, f"there is no metric {metric}", "metric", f"there are: {', '.join(_METRICS)}")
     if site is None:
-        return [key for key in table.keys if key.metric == metric]
+        return [table.keys[number] for number in table.of_metric(metric).tolist()]
     numbers = table.at_site(known_site(region, site))
     return [key for number in numbers if (key := table.keys[number]).metric == metric]
 
@@ -150,14 +152,14 @@ def _points(ctx: Context, key: SeriesKey, begin: int, end: int, step: int | None
 
 def _check_span(begin: int, end: int, step: int | None) -> None:
     if begin >= end:
-        raise Refusal(400, f"from ({begin}) is not before to ({end})", "from", "let from be earlier than to")
+        raise ApiError(400, f"from ({begin}) is not before to ({end})", "from", "let from be earlier than to")
     if step and (end - begin) / step > MOST_POINTS:
         raise _too_many(begin, end, MOST_POINTS)
 
 
-def _too_many(begin: int, end: int, most: int) -> Refusal:
+def _too_many(begin: int, end: int, most: int) -> ApiError:
     fitting = _round_up(math.ceil((end - begin) / 2_000))
-    return Refusal(
+    return ApiError(
         400,
         f"these are more than {most} points",
         "step",
@@ -171,22 +173,22 @@ def _round_up(ms: int) -> int:
 
 
 def _known(ctx: Context, site: str, device: str, metric: str) -> SeriesKey:
-    region = ctx.collector.region()
+    region = ctx.collector.region
     asked = SeriesKey(region.site_id(site), device, metric)
     if ctx.collector.table.find(asked) is not None:
         return asked
     key = SeriesKey(known_site(region, site), device, metric)
     found = region.devices.get(device)
     if found is None:
-        raise Refusal(404, f"there is no device {device}", "device", f"see /api/v1/devices?site={key.site}")
+        raise ApiError(404, f"there is no device {device}", "device", f"see /api/v1/devices?site={key.site}")
     if found.site != key.site:
-        raise Refusal(
+        raise ApiError(
             404, f"{device} stands at {found.site}, not at {site}", "site", f"ask for site={found.site}"
         )
     kind = KINDS.get(found.kind)
     if kind is None or metric not in kind.metrics:
         known = ", ".join(kind.metrics) if kind else "none"
-        raise Refusal(404, f"{device} ({found.kind}) has no metric {metric}", "metric", f"it has: {known}")
+        raise ApiError(404, f"{device} ({found.kind}) has no metric {metric}", "metric", f"it has: {known}")
     return key
 
 

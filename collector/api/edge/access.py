@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -14,7 +16,8 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from collector.api.context import Context, context
-from collector.api.errors import Refusal
+from collector.api.edge.denials import WINDOW
+from collector.api.edge.errors import ApiError, shown
 from collector.state import ROLES, Principal, Role
 
 _log = logging.getLogger(__name__)
@@ -37,21 +40,20 @@ class Caller:
 
 
 async def caller(request: Request) -> Caller:
-    """Who asks. Raises Refusal 401 without a valid token or session, 429 after too many failures."""
+    """Who asks. Raises ApiError 401 without a valid token or session, 429 after too many that were wrong."""
     ctx = context(request)
     token = bearer(request)
     secret = token or request.cookies.get(COOKIE, "")
     if not secret:
-        raise Refusal(401, "nobody is signed in", "Authorization", "send a bearer token, or sign in", _ASK)
-    if token:
-        check_lockout(ctx, request)
+        raise ApiError(401, "nobody is signed in", "Authorization", "send a bearer token, or sign in", _ASK)
     by_cookie = not token
     if by_cookie:
         check_forgery(request)
     principal = await _look_up(ctx, secret, by_cookie=by_cookie)
     if principal is None:
-        await denied(ctx, request, "session" if by_cookie else "token", count=not by_cookie)
-        raise Refusal(401, "the token or session is not valid", "Authorization", "sign in again", _ASK)
+        if not by_cookie:
+            await failed(ctx, request)
+        raise ApiError(401, "the token or session is not valid", "Authorization", "sign in again", _ASK)
     return Caller(principal, secret, by_cookie)
 
 
@@ -66,11 +68,11 @@ class Needs:
         self.role = role
 
     async def __call__(self, request: Request, who: CallerDep) -> Caller:
-        """The caller. Raises Refusal 403 if the role is too low."""
+        """The caller. Raises ApiError 403 if the role is too low."""
         if not who.principal.may(self.role):
-            asked = {"method": request.method, "path": request.url.path[:200], "role": who.principal.role}
-            await audit(context(request), who.principal.name, "denied", **asked)
-            raise Refusal(
+            asked = {"method": request.method, "path": shown(request.url.path), "role": who.principal.role}
+            await _deny(context(request), who.principal.name, "role", asked)
+            raise ApiError(
                 403,
                 f"a {who.principal.role} may not do this",
                 request.url.path,
@@ -101,42 +103,59 @@ def address(request: Request) -> str:
     return request.client.host if request.client else "-"
 
 
-def check_lockout(ctx: Context, request: Request) -> None:
-    """Raises Refusal 429 if the address has failed too often."""
-    wait = ctx.lockout.wait(address(request), time.monotonic())
-    if wait > 0:
-        raise Refusal(
-            429,
-            "too many failed attempts from this address",
-            "Authorization",
-            f"wait {int(wait) + 1} s and use a valid token",
-            {"Retry-After": str(int(wait) + 1)},
-        )
-
-
 def check_forgery(request: Request) -> None:
-    """Raises Refusal 403 if another site's page may have made the browser send this request."""
+    """Raises ApiError 403 if another site's page may have made the browser send this request."""
     if request.method in _SAFE:
         return
     check_origin(request)
     if CSRF_HEADER not in request.headers:
-        raise Refusal(
+        raise ApiError(
             403, "the request may come from another site", CSRF_HEADER, f"send the header {CSRF_HEADER}: 1"
         )
 
 
 def check_origin(request: Request) -> None:
-    """Raises Refusal 403 if a browser says that another site's page sends this."""
+    """Raises ApiError 403 if a browser says that another site's page sends this."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise Refusal(403, "the request comes from another site", "Origin", "use the collector's own page")
+        raise ApiError(403, "the request comes from another site", "Origin", "use the collector's own page")
 
 
-async def denied(ctx: Context, request: Request, what: str, *, count: bool = True) -> None:
-    """Count a failed proof against its address, and put it in the audit."""
-    if count:
-        ctx.lockout.failed(address(request), time.monotonic())
-        await audit(ctx, address(request), "denied", invalid=what)
+async def failed(ctx: Context, request: Request) -> None:
+    """A wrong token is counted against its address. Raises ApiError 429 if too many were; valid ones pass."""
+    now, who = time.monotonic(), address(request)
+    wait = ctx.lockout.wait(who, now)
+    if wait > 0:
+        raise ApiError(
+            429,
+            "too many wrong tokens came from this address",
+            "Authorization",
+            f"use a valid token, or wait {int(wait) + 1} s",
+            {"Retry-After": str(int(wait) + 1)},
+        )
+    ctx.lockout.failed(who, now)
+    await _deny(ctx, who, "token", {"invalid": "token"})
+
+
+async def _deny(ctx: Context, who: str, kind: str, detail: Mapping[str, object]) -> None:
+    due = ctx.denials.note(who, kind, detail, time.monotonic())
+    _write_later(ctx)
+    for one, what in due:
+        await audit(ctx, one, "denied", **what)
+
+
+def _write_later(ctx: Context) -> None:
+    if ctx.denials_timer is None and ctx.denials.counting:
+        loop = asyncio.get_running_loop()
+        ctx.denials_timer = loop.call_later(WINDOW, lambda: loop.create_task(_write_denials(ctx)))
+
+
+async def _write_denials(ctx: Context) -> None:
+    ctx.denials_timer = None
+    due = ctx.denials.over(time.monotonic())
+    _write_later(ctx)  # a window that began meanwhile
+    for who, what in due:
+        await audit(ctx, who, "denied", **what)
 
 
 async def audit(ctx: Context, who: str, what: str, **detail: Any) -> None:

@@ -17,7 +17,7 @@ from devices.problems import Problems
 _log = logging.getLogger(__name__)
 
 
-class Refusal(Exception):  # noqa: N818 (it is an answer)
+class ApiError(Exception):
     """An answer other than 2xx: its status, what is wrong, where, and what would be right."""
 
     def __init__(
@@ -38,7 +38,7 @@ _KNOWN = {
 
 def install(app: FastAPI) -> None:
     """Let every error of the application take the one shape."""
-    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(ApiError, _refusal)
     app.add_exception_handler(Problems, _problems)
     app.add_exception_handler(StoreError, _store)
     app.add_exception_handler(sqlite3.Error, _state)
@@ -55,8 +55,13 @@ def answer(
     return JSONResponse(body, status, dict(headers) if headers else None)
 
 
+def shown(text: str) -> str:
+    """Text from outside as a log may have it: short, and without anything that moves a cursor."""
+    return text.encode("unicode_escape").decode()[:200]
+
+
 def _refusal(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, ApiError)
     return answer(error.status, headers=error.headers, **error.body)
 
 
@@ -93,12 +98,12 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     what, mend = _KNOWN.get(error.status_code, (str(error.detail), "see /api/openapi.json"))
-    return answer(error.status_code, what, f"{request.method} {request.url.path}", mend, error.headers)
+    return answer(error.status_code, what, f"{request.method} {shown(request.url.path)}", mend, error.headers)
 
 
 def _broken(request: Request, error: Exception) -> JSONResponse:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    where = f"{request.method} {request.url.path}"
+    where = f"{request.method} {shown(request.url.path)}"
+    _log.error("%s failed", where, exc_info=error)
     return answer(
         500, "the collector failed to answer; the fault is ours", where, "see its log, and report it"
     )

@@ -1,0 +1,1 @@
+"""What stands before every route: connections, heads, who asks, what is refused and how."""
