@@ -116,6 +116,8 @@ class Alarming:
         """State as it was when the cursor was committed."""
         goal = self._state.cursor()
         self.cursor = self._restore(goal)
+        if self.cursor < self._journal.first:
+            log.error("alarming: the journal begins after what was remembered; what lay between is lost")
         while self.cursor < goal and (batch := self._journal.read(self.cursor, goal)) is not None:
             self._play(batch)
         self._engine.drain()

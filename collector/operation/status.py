@@ -102,12 +102,14 @@ class RunningCollector:
             said["journal"] = f"writing failed ({journal.failed})"
         elif journal.full:
             said["journal"] = "the disk is full; messages wait at the broker"
+        elif journal.crowded:
+            said["journal"] = "no file descriptor is left; messages wait at the broker"
         for consumer in parts.consumers:
             said[consumer.channel.name] = consumer.trouble or "ok"
         for name, follower in (("store", parts.storing), ("alarms", parts.alarming)):
             if follower.failed:
                 said[name] = f"stopped by a fault ({follower.failed})"
-        return Health(parts.session.subscribed and not journal.full and journal.failed is None, said)
+        return Health(parts.session.subscribed and said["journal"] == "ok", said)
 
     def lasts(self, site: str | None) -> list[Last]:
         """The newest reading of every series, or of one site's."""
