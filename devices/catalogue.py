@@ -111,6 +111,7 @@ _COLLECTOR = _kind(
     Metric("store_lag_s", "s", low=0, resolution=0.1),
     _flag("dropping"),
     _flag("journal_damaged"),
+    _flag("state_damaged"),
     _flag("unclaimed_full"),
     _flag("notify_stuck"),
     Metric("storage_used_pct", "%", low=0, resolution=0.01),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from fastapi.routing import APIRoute
 
 from collector.api.context import Context, context
 from collector.api.errors import Refusal
-from collector.state import ROLES, Principal, Role
+from collector.state import ROLES, Principal, Role, StateError
 
 _log = logging.getLogger(__name__)
 COOKIE = "nagari_session"
@@ -147,7 +146,7 @@ async def audit(ctx: Context, who: str, what: str, **detail: Any) -> None:
     """
     try:
         await to_thread.run_sync(ctx.collector.state.audit, ctx.clock(), who, what, detail)
-    except sqlite3.Error:
+    except StateError:
         _log.exception("the audit cannot be written: %s %s %s", who, what, detail)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from collector.followers.versions import Versions
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal
-from collector.state import State
+from collector.state import State, StateError
 from collector.state.outbox import OutboxRow
 from collector.state.snapshots import Snapshots
 from devices.catalogue import CLOCK_WRONG, COLLECTOR
@@ -208,8 +207,10 @@ class Alarming:
             try:
                 rows = self._state.commit(self.cursor, transitions, self._summary)
                 break
-            except sqlite3.OperationalError as error:
-                self._held_up(str(error))
+            except StateError as error:
+                if error.permanent:
+                    raise
+                self._held_up(error)
                 if self._stop.wait(RETRY):
                     return False
         self.status = "ok"
@@ -225,11 +226,11 @@ class Alarming:
             self._save()
         return True
 
-    def _held_up(self, why: str) -> None:
+    def _held_up(self, why: StateError) -> None:
         if self.status == "ok":
             log.error("alarming: state.db: %s; it is tried again until it works", why)
         self.status = f"state.db: {why}"
-        if "full" in why:
+        if why.full:
             self._journal.disk_full()
 
     def _play(self, batch: Batch) -> None:

@@ -62,6 +62,7 @@ class SelfWatch:
             "store_down": parts.storing.status != "ok",
             "dropping": now - self._dropped_at < REMEMBER,
             "journal_damaged": bool(parts.journal.damage),
+            "state_damaged": bool(parts.state.damage),
             "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
             **parts.keeper.flags(),

@@ -104,6 +104,8 @@ class RunningCollector:
             said["journal"] = "the disk is full; messages wait at the broker"
         elif journal.crowded:
             said["journal"] = "no file descriptor is left; messages wait at the broker"
+        if parts.state.damage:
+            said["state"] = parts.state.damage
         for consumer in parts.consumers:
             said[consumer.channel.name] = consumer.trouble or "ok"
         for name, follower in (("store", parts.storing), ("alarms", parts.alarming)):

@@ -2,6 +2,7 @@
 
 from collector.state.alerts import AlertRow, TrailRow, body
 from collector.state.audit import AuditRow
+from collector.state.errors import StateError
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.snapshots import Snapshots
 from collector.state.state import State
@@ -17,6 +18,7 @@ __all__ = [
     "Role",
     "Snapshots",
     "State",
+    "StateError",
     "Token",
     "TrailRow",
     "body",

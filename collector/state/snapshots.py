@@ -66,6 +66,11 @@ class Snapshots:
                 )
         return None
 
+    def reached(self, follower: str) -> int:
+        """The offset of the follower's newest snapshot, sound or not; 0 without one."""
+        with self._lock:
+            return max(map(_offset, self._files(follower)), default=0)
+
     def floor(self, of: str | None = None) -> int | None:
         """The journal must keep everything from here on: the smallest, over followers, of the second-newest.
 

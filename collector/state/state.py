@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,51 @@ from collector.alarms.model import Alert, Transition
 from collector.state import alerts, audit, outbox, regions, users
 from collector.state.alerts import AlertRow, Shown, TrailRow
 from collector.state.audit import AuditRow
-from collector.state.db import Database
+from collector.state.db import StateFile
+from collector.state.errors import without_sqlite
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.users import Principal, Role, Token
 
+log = logging.getLogger(__name__)
 Summarise = Callable[[Alert], Mapping[str, str]]
 _WEEK = 7 * 86400 * 10**9
 
 
+@without_sqlite(lambda state, error: state._db.told(error))
 class State:
     """state.db. Any thread may call anything; a second process may open it meanwhile. Times are epoch ns.
 
-    Opening raises Problems; a disk that fails, later on, sqlite3.Error.
+    Opening raises Problems; a disk that fails, later on, StateError.
     """
 
     def __init__(self, file: Path) -> None:
-        self._db = Database(file)
+        self._db = StateFile(file)
+
+    @property
+    def damage(self) -> str:
+        """What was found wrong with the file, in a sentence; empty if nothing was."""
+        return self._db.damage
+
+    def check(self) -> str:
+        """Look through the whole file, however long it takes; gives, and logs once, what is wrong."""
+        return self._db.check()
+
+    def notice_loss(self, reached: int, *, journaled: bool, now: int) -> bool:
+        """Say it, in the log and the audit, if this is not the file that alarming committed to before.
+
+        `reached`: an offset up to which it certainly did; `journaled`: the journal holds something from an
+        earlier run. What is read from there again makes alerts anew; tokens, comments and audit are lost.
+        """
+        cursor = self.cursor()
+        lost = cursor < reached or (self._db.fresh and journaled)
+        if lost:
+            log.critical(
+                "%s is empty, or older than what was committed before: tokens, comments and audit are lost; "
+                "put it back from a backup, or go on: alerts are made again from the journal",
+                self._db.file,
+            )
+            self.audit(now, "collector", "state.lost", {"cursor": cursor, "reached": reached})
+        return lost
 
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -30,7 +29,7 @@ from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
-from collector.state import OutboxRow, State
+from collector.state import OutboxRow, State, StateError
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger
 from collector.store.duckdb import open_store
@@ -201,7 +200,7 @@ class RefusesOnce:
     def commit(self, cursor: int, transitions: list[Transition], summarise: Any) -> list[OutboxRow]:
         if not self.refused.is_set():
             self.refused.set()
-            raise sqlite3.OperationalError("database is locked")
+            raise StateError("database is locked")
         return self._state.commit(cursor, transitions, summarise)
 
 
