@@ -59,6 +59,7 @@ def _stage(data: Path, store: Store, files: Callable[[], DurableFiles], folder: 
     for snapshot in sorted((data / "snapshots").glob("*.snapshot")):
         link(snapshot, own / "snapshots")
     copy_state(data / "state.db", own / "state.db")
+    link(data / "audit.key", own)
     ledger = store.ledger() or Ledger()
     store.snapshot(folder / "store")
     finish(files(), journal, _floor(own / "snapshots"))

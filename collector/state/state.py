@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from collector.state import alerts, audit, outbox, regions, users
 from collector.state.alerts import AlertRow, Shown, TrailRow
 from collector.state.audit import AuditRow
 from collector.state.db import StateFile
-from collector.state.errors import without_sqlite
+from collector.state.errors import StateError, without_sqlite
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.users import Principal, Role, Token
 
@@ -30,6 +31,8 @@ class State:
 
     def __init__(self, file: Path) -> None:
         self._db = StateFile(file)
+        self._seal = audit.Seal(file.with_name("audit.key"))
+        self._quota = audit.Quota()
 
     @property
     def damage(self) -> str:
@@ -59,6 +62,8 @@ class State:
 
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""
+        with contextlib.suppress(StateError):
+            self._tell_left_out(self._quota.end(), self._quota.last)
         self._db.close()
 
     def cursor(self) -> int:
@@ -182,10 +187,18 @@ class State:
         with self._db.write() as con:
             users.end_session(con, secret)
 
-    def audit(self, at: int, who: str, what: str, detail: Mapping[str, Any] | None = None) -> int:
-        """Write down who did what; the row's number."""
+    def audit(self, at: int, who: str, what: str, detail: Mapping[str, Any] | None = None) -> int | None:
+        """Write down who did what; the row's number; None where the day has enough of its kind."""
+        self._tell_left_out(self._quota.over(at), at)
+        if not self._quota.takes(what):
+            return None
         with self._db.write() as con:
-            return audit.append(con, at, who, what, detail or {})
+            return audit.append(con, self._seal, at, who, what, detail or {})
+
+    def _tell_left_out(self, left: dict[str, int], at: int) -> None:
+        if left:
+            with self._db.write() as con:
+                audit.append(con, self._seal, at, "collector", audit.LEFT_OUT, left)
 
     def audit_rows(self, limit: int = 100, before: int | None = None) -> list[AuditRow]:
         """The newest first; `before` is the number of the last one seen."""
@@ -197,7 +210,7 @@ class State:
 
     def verify_audit(self) -> int | None:
         """None if nobody touched the audit; else the number of the first row that is wrong or gone."""
-        return audit.verify(self._db.read())
+        return audit.verify(self._db.read(), self._seal)
 
     def put_region(self, region: str, files: Mapping[str, bytes]) -> None:
         """Keep a version of the region folder under its hash."""
