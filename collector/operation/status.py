@@ -105,7 +105,7 @@ class RunningCollector:
         elif journal.crowded:
             said["journal"] = "no file descriptor is left; messages wait at the broker"
         if parts.state.damage:
-            said["state"] = parts.state.damage
+            said["state"] = "state.db is damaged; see the log"
         for consumer in parts.consumers:
             said[consumer.channel.name] = consumer.trouble or "ok"
         for name, follower in (("store", parts.storing), ("alarms", parts.alarming)):
