@@ -77,7 +77,7 @@ class FileLog:
 
         It begins no earlier than `at_least`. Raises OSError; VersionError where a newer version wrote.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
         torn = self.look()
         if torn is not None:
             os.truncate(torn.path, torn.size)

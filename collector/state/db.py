@@ -33,11 +33,12 @@ class StateFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.damage = ""
+        self._checking: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._local = threading.local()
         self._open: weakref.WeakSet[_StateConnection] = weakref.WeakSet()
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(0o700, parents=True, exist_ok=True)
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # it holds who may do what
             self._writer = self._connect()
             self.fresh = self._writer.execute("pragma user_version").fetchone()[0] == 0
@@ -70,10 +71,10 @@ class StateFile:
 
     def close(self) -> None:
         """Release the file; no other thread may be using it."""
+        if (checking := self._checking) is not None:
+            checking.interrupt()
         with self._lock:
             for con in list(self._open):
-                with contextlib.suppress(sqlite3.ProgrammingError):  # closed already
-                    con.interrupt()
                 con.close()
 
     def told(self, error: sqlite3.Error) -> StateError:
@@ -87,11 +88,14 @@ class StateFile:
         """Look through the whole file, as long as that takes; what is wrong with it, or nothing."""
         with contextlib.suppress(sqlite3.OperationalError):  # interrupted, or busy: nothing is known then
             try:
-                [found] = self.read().execute("pragma quick_check(1)").fetchone()
+                self._checking = con = self.read()
+                [found] = con.execute("pragma quick_check(1)").fetchone()
             except sqlite3.DatabaseError as error:
                 if not StateError.of(error).damaged:
                     raise
                 found = str(error)
+            finally:
+                self._checking = None
             if found != "ok":
                 self._damaged(found)
         return self.damage

@@ -41,7 +41,7 @@ class Snapshots:
             raise ValueError(
                 f"{follower!r} at {offset} is no follower and offset; use a-z, 0-9, _ and 0 or more"
             )
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
         part = self._folder / f"{follower}.part"  # one name: failures do not pile up
         _write(part, offset, payload)  # a large one takes its time: nobody waits for it
         with self._lock:
@@ -123,6 +123,7 @@ class _Summed:
 
 def _write(file: Path, offset: int, payload: bytes | Callable[[Writable], None]) -> None:
     with file.open("wb") as out:
+        os.fchmod(out.fileno(), 0o600)
         out.write(bytes(_HEADER.size))
         summed = _Summed(out)
         if isinstance(payload, bytes):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from collector.state import Snapshots, State, StateError
+from tests.unit.test_ingest_journal import until
 from tests.unit.test_state_alerts import raised, summary
 
 NOW = 1_764_000_000 * 10**9
@@ -148,3 +150,27 @@ def test_a_first_start_and_an_ordinary_one_notice_nothing(
     assert state.audit_rows() == []
     assert critical(caplog) == []
     state.close()
+
+
+def test_it_closes_at_once_while_it_is_looked_through(file: Path) -> None:
+    con = sqlite3.connect(file)
+    con.executescript("create table much (x blob)")
+    con.executemany("insert into much values (zeroblob(1000000))", [[]] * 300)
+    con.commit()
+    con.close()
+    state = State(file)
+    looking = threading.Thread(target=state.check)
+    looking.start()
+    until(lambda: state._db._checking is not None or not looking.is_alive())
+    state.close()
+    looking.join(5)
+    assert not looking.is_alive()
+    assert state.damage == ""
+
+
+def test_a_close_leaves_one_file(file: Path) -> None:
+    state = State(file)
+    state.audit(NOW, "Siti", "x")
+    state.check()
+    state.close()
+    assert sorted(path.name for path in file.parent.iterdir()) == ["audit.key", "state.db"]
