@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.state.errors import StateError
+from collector.state.snapshots import sync_folder
 
 log = logging.getLogger(__name__)
 A_DAY: Mapping[str, int] = {"denied": 200, "login": 500, "logout": 500}
@@ -129,7 +130,7 @@ class Seal:
         finally:
             os.close(fd)
             part.unlink()
-        _sync(self._file.parent)
+        sync_folder(self._file.parent)
 
 
 def append(
@@ -201,11 +202,3 @@ def _cut(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {_short(str(key)): _cut(each) for key, each in value.items()}
     return [_cut(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -46,7 +46,7 @@ class Snapshots:
         _write(part, offset, payload)  # a large one takes its time: nobody waits for it
         with self._lock:
             file = part.replace(self._folder / name)
-            _sync(self._folder)
+            sync_folder(self._folder)
             self._sound[_fingerprint(file)] = True
             for old in self._files(follower)[keep:]:
                 old.unlink(missing_ok=True)
@@ -136,7 +136,8 @@ def _write(file: Path, offset: int, payload: bytes | Callable[[Writable], None])
         os.fsync(out.fileno())
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable. Raises OSError."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)
