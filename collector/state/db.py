@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
@@ -33,7 +32,7 @@ class StateFile:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.damage = ""
-        self._checking: sqlite3.Connection | None = None
+        self._looking = threading.Lock()
         self._lock = threading.RLock()
         self._local = threading.local()
         self._open: weakref.WeakSet[_StateConnection] = weakref.WeakSet()
@@ -70,9 +69,11 @@ class StateFile:
         return con
 
     def close(self) -> None:
-        """Release the file; no other thread may be using it."""
-        if (checking := self._checking) is not None:
-            checking.interrupt()
+        """Release the file; no other thread may be using it, but for `check`, which is broken off."""
+        while not self._looking.acquire(timeout=0.02):
+            for con in list(self._open):
+                con.interrupt()
+        self._looking.release()
         with self._lock:
             for con in list(self._open):
                 con.close()
@@ -86,18 +87,16 @@ class StateFile:
 
     def check(self) -> str:
         """Look through the whole file, as long as that takes; what is wrong with it, or nothing."""
-        with contextlib.suppress(sqlite3.OperationalError):  # interrupted, or busy: nothing is known then
-            try:
-                self._checking = con = self.read()
-                [found] = con.execute("pragma quick_check(1)").fetchone()
-            except sqlite3.DatabaseError as error:
-                if not StateError.of(error).damaged:
-                    raise
-                found = str(error)
-            finally:
-                self._checking = None
+        try:
+            with self._looking:
+                [found] = self.read().execute("pragma quick_check(1)").fetchone()
             if found != "ok":
                 self._damaged(found)
+        except sqlite3.OperationalError as error:
+            _log.info("state.db could not be looked through: %s", error)
+        except sqlite3.DatabaseError as error:
+            if not self.told(error).damaged:
+                raise
         return self.damage
 
     def _damaged(self, what: str) -> None:

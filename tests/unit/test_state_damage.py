@@ -161,7 +161,7 @@ def test_it_closes_at_once_while_it_is_looked_through(file: Path) -> None:
     state = State(file)
     looking = threading.Thread(target=state.check)
     looking.start()
-    until(lambda: state._db._checking is not None or not looking.is_alive())
+    until(lambda: state._db._looking.locked() or not looking.is_alive())
     state.close()
     looking.join(5)
     assert not looking.is_alive()
