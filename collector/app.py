@@ -169,6 +169,7 @@ class App:
         at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
         self.journal.open(at_least, ledger.messages if ledger else 0)
         fresh = self.journal.stamp == 0
+        self.state.notice_loss(self.snapshots.reached(ALARMING), journaled=not fresh, now=time.time_ns())
         self._clock = Clock(self.journal.stamp)
         self.recorder = Recorder(self.journal, self._now, self.journal.stamp or self._clock.now())
         unacked = self.config.limits.unacked_bytes
@@ -283,6 +284,7 @@ class App:
         log.info("the region %s: %s", folder, "taken anew" if changed else "is unchanged")
 
     async def _housekeeping(self) -> None:
+        await asyncio.to_thread(self.state.check)
         while True:
             await asyncio.sleep(600)
             await asyncio.to_thread(self.state.prune_outbox, time.time_ns())

@@ -113,6 +113,7 @@ _COLLECTOR = _kind(
     Metric("session_lost_s", "s", low=0, resolution=0.1),  # the gap left by a session that the broker lost
     _flag("session_taken_over"),
     _flag("journal_damaged"),
+    _flag("state_damaged"),
     _flag("unclaimed_full"),
     _flag("notify_stuck"),
     Metric("storage_used_pct", "%", low=0, resolution=0.01),

@@ -202,12 +202,16 @@ class Collector:
             said["journal"] = f"writing failed ({journal.failed})"
         elif journal.full:
             said["journal"] = "the disk is full; messages wait at the broker"
+        elif journal.crowded:
+            said["journal"] = "no file descriptor is left; messages wait at the broker"
+        if parts.state.damage:
+            said["state"] = "state.db is damaged; see the log"
         for consumer in parts.consumers:
             said[consumer.channel.name] = consumer.trouble or "ok"
         for name, follower in (("store", parts.storing), ("alarms", parts.alarming)):
             if follower.failed:
                 said[name] = f"stopped by a fault ({follower.failed})"
-        return Health(parts.session.subscribed and not journal.full and journal.failed is None, said)
+        return Health(parts.session.subscribed and said["journal"] == "ok", said)
 
     async def act(self, action: Action) -> Transition | None:
         """Journal the action and return the transition it caused; None: journaled, its effect not known yet.

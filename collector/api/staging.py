@@ -15,15 +15,15 @@ each cursor, and from there to the journal's end, where accounts and alerts stan
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from collector.core.sqlitecopy import copy_database
 from collector.followers.alarming import NAME as ALARMING
 from collector.followers.storing import NAME as STORING
 from collector.ingest.logcopy import DurableFiles, finish, link, link_closed
+from collector.state import StateError
+from collector.state.copying import copy_state
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger, Store, StoreError
 from devices.problems import Problems
@@ -43,7 +43,7 @@ def stage(data: Path, store: Store, files: Callable[[], DurableFiles]) -> dict[s
     folder = staging(data)
     try:
         return asdict(_stage(data, store, files, folder))
-    except (OSError, sqlite3.Error, StoreError) as error:
+    except (OSError, StateError, StoreError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         why = (isinstance(error, OSError) and error.strerror) or str(error)
         mend = "look at the disk: a backup needs room there for the newest readings twice"
@@ -58,7 +58,8 @@ def _stage(data: Path, store: Store, files: Callable[[], DurableFiles], folder: 
     link_closed(files(), journal)
     for snapshot in sorted((data / "snapshots").glob("*.snapshot")):
         link(snapshot, own / "snapshots")
-    copy_database(data / "state.db", own / "state.db")
+    copy_state(data / "state.db", own / "state.db")
+    link(data / "audit.key", own)
     ledger = store.ledger() or Ledger()
     store.snapshot(folder / "store")
     finish(files(), journal, _floor(own / "snapshots"))

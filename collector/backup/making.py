@@ -8,10 +8,9 @@ import importlib.metadata
 import json
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from collector.core.config import Config
 from collector.core.readings import SeriesTable
 from collector.ingest.logcopy import closed_files
 from collector.state import State
+from collector.state.copying import counts, end_token
 from collector.store.stores import open_store
 from devices.problems import Problems
 
@@ -79,7 +79,7 @@ def back_up(file: Path, config: Config, say: Say, show: Show, wait: float = 0.0)
             at = time.time_ns()
             show(0.0, "laying out")
             accounts, token = _stage(config, say, wait)
-            _end_token(folder / "data" / "state.db", token)
+            end_token(folder / "data" / "state.db", token, time.time_ns())
             missing = _add_settings(file, config, folder)
             listed = _list(data, folder, at, accounts, missing)
             summary = restic.backup(folder, lambda said: _progress(said, show))
@@ -196,12 +196,6 @@ def _ask(config: Config, token: str) -> dict[str, int] | None:
     raise Problems.one(url, what, mend)
 
 
-def _end_token(file: Path, token: int) -> None:
-    """The token that asked for this may still be good in the copy: nobody shall use it there."""
-    with closing(sqlite3.connect(file)) as con, con:
-        con.execute("update tokens set revoked = ? where id = ?", [time.time_ns(), token])
-
-
 def _add_settings(file: Path, config: Config, folder: Path) -> list[str]:
     """Settings, region, every file that they name, under its path here; what is not there, in sentences."""
     missing = []
@@ -238,21 +232,10 @@ def _list(
     found, now = manifest.sums(folder, manifest.remembered(seen))
     manifest.remember(seen, now)
     program = importlib.metadata.version("nagari")
-    counts = _counts(folder / "data" / "state.db")
-    listed = manifest.Manifest(at, program, found, counts, accounts, missing)
+    rows = counts(folder / "data" / "state.db")
+    listed = manifest.Manifest(at, program, found, rows, accounts, missing)
     manifest.write(listed, folder)
     return listed
-
-
-def _counts(file: Path) -> dict[str, int]:
-    tables = ("alerts", "transitions", "audit", "tokens", "regions")
-    with closing(sqlite3.connect(file)) as con:
-        there = {name for (name,) in con.execute("select name from sqlite_master where type = 'table'")}
-        return {
-            name: con.execute(f"select count(*) from {name}").fetchone()[0]  # noqa: S608 (our own names)
-            for name in tables
-            if name in there
-        }
 
 
 def _progress(said: dict[str, object], show: Show) -> None:

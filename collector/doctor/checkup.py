@@ -15,7 +15,7 @@ from collector.doctor.mosquitto_conf import Setting
 from collector.doctor.probe import ACCOUNT_MEND, BrokerDemands, probe
 from collector.doctor.wire import Account
 from collector.followers.versions import with_rules
-from collector.state import State
+from collector.state import State, StateError
 from collector.store.base import StoreError
 from collector.store.stores import connect
 from devices import region
@@ -99,9 +99,14 @@ def _audit(file: Path) -> list[Finding]:
     def look() -> list[Finding]:
         state = State(file)
         try:
-            broken = state.verify_audit()
+            damage = state.check()
+            broken = None if damage else state.verify_audit()
+        except StateError as error:
+            damage = str(error)
         finally:
             state.close()
+        if damage:
+            return [Finding("bad", "audit", damage, "put state.db back from a backup: docs/backup.md")]
         if broken is None:
             return [Finding("ok", "audit", "the chain is whole")]
         what = f"row {broken} was changed or taken away"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from collector.followers.saving import Saver
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal
-from collector.state import State
+from collector.state import State, StateError
 from collector.state.outbox import OutboxRow
 from collector.state.snapshots import Snapshots
 from devices.problems import Problems
@@ -99,6 +98,8 @@ class Alarming:
         """Decided as it was when the cursor was committed."""
         goal = self._state.cursor()
         self.cursor = self._restore(goal)
+        if self.cursor < self._journal.first:
+            log.error("alarming: the journal begins after what was remembered; what lay between is lost")
         while self.cursor < goal and (batch := self._journal.read(self.cursor, goal)) is not None:
             self.course.take(batch)
             self.cursor = batch.end
@@ -154,8 +155,10 @@ class Alarming:
             try:
                 rows = self._state.commit(self.cursor, decided, self._summary)
                 break
-            except sqlite3.OperationalError as error:
-                self._held_up(str(error))
+            except StateError as error:
+                if error.permanent:
+                    raise
+                self._held_up(error)
                 if self._stop.wait(RETRY):
                     return False
         self.status = "ok"
@@ -171,11 +174,11 @@ class Alarming:
             self._save()
         return True
 
-    def _held_up(self, why: str) -> None:
+    def _held_up(self, why: StateError) -> None:
         if self.status == "ok":
             log.error("alarming: state.db: %s; it is tried again until it works", why)
         self.status = f"state.db: {why}"
-        if "full" in why:
+        if why.full:
             self._journal.disk_full()
 
     def _summary(self, alert: Alert) -> dict[str, str]:

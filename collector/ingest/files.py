@@ -15,7 +15,7 @@ import numpy as np
 from collector.core.config import Journal as Caps
 from collector.core.records import Batch
 from collector.ingest.descriptors import Descriptors
-from collector.ingest.log import CHUNK, RecordColumns, Retention
+from collector.ingest.log import CHUNK, CROWDED, RecordColumns, Retention
 from collector.ingest.segment import HEADER_SIZE, RECORD_SIZE, Header, Scan, encode, scan
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class FileLog:
 
         It begins no earlier than `at_least`. Raises OSError; VersionError where a newer version wrote.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
         torn = self.look()
         if torn is not None:
             os.truncate(torn.path, torn.size)
@@ -182,8 +182,13 @@ class FileLog:
         """Drop the oldest segments past the caps: never what alarming needs, nor, by age, the unread."""
         if not self._closed:
             return 0
+        try:
+            needed, read = retention.needed(), retention.read()
+        except OSError as error:
+            if error.errno in CROWDED:
+                return 0  # who needs what cannot be looked up now: it is dropped later
+            raise
         self._closed, lost = False, 0
-        needed, read = retention.needed(), retention.read()
         while len(self._segments) > 2:
             oldest, second = self._segments[:2]
             if needed is None or needed < oldest.end:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from collector.core.readings import I64, SeriesTable
 from collector.operation.costs import Bill, bill
 from collector.operation.samples import FILE, Samples
 from collector.operation.shedding import DAY, Delete, Usage, decide
+from collector.state import StateError
 from collector.store.base import Store, StoreError
 from devices.model import Device
 
@@ -73,7 +73,7 @@ class Keeper:
         """Look; a store that is away or fails is told in the log, and by the flag `storage_failing`."""
         try:
             self.look(now, moment)
-        except (StoreError, sqlite3.Error, OSError) as error:
+        except (StoreError, StateError, OSError) as error:
             if not self._failing:
                 log.error("storage: it cannot be looked after now: %s", error)  # noqa: TRY400
             self._failing = True
@@ -83,7 +83,7 @@ class Keeper:
     def look(self, now: int, moment: float) -> None:
         """Measure, delete what must go, forecast. `now` in epoch ns, `moment` in monotonic seconds.
 
-        Raises StoreError, sqlite3.Error, OSError.
+        Raises StoreError, StateError, OSError.
         """
         usage = self._keep(now)
         self._samples.take(now, usage.tiers, usage.state - _logs(self._folder))

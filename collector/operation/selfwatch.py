@@ -65,6 +65,7 @@ class SelfWatch:
             "store_down": parts.storing.status != "ok",
             "dropping": now - self._dropped_at < REMEMBER,
             "journal_damaged": bool(parts.journal.damage),
+            "state_damaged": bool(parts.state.damage),
             "unclaimed_full": parts.decoder.directory(parts.alarming.course.region).unclaimed >= cap,
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
             "session_lost_s": round(session.lost_s, 1) if now - session.lost_at < REMEMBER else 0.0,

@@ -3,6 +3,7 @@
 from collector.state.alerts import AlertRow, body
 from collector.state.audit import AuditRow
 from collector.state.decisions import DecisionRow
+from collector.state.errors import StateError
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.snapshots import Snapshots
 from collector.state.state import State
@@ -19,6 +20,7 @@ __all__ = [
     "Role",
     "Snapshots",
     "State",
+    "StateError",
     "Token",
     "body",
 ]

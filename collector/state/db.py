@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -10,28 +11,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from collector.state.errors import StateError
 from collector.state.schema import migrate
 from devices.problems import Problems
 
+_log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # how long a write waits for another process's
 
 
-class _Connection(sqlite3.Connection):
+class _StateConnection(sqlite3.Connection):
     """Weakly referable, so that a thread that ends takes its connection along."""
 
 
-class Database:
-    """Opens (makes, migrates) the file; raises Problems. What `write` left without error survives SIGKILL."""
+class StateFile:
+    """Opens (makes, migrates) the file; raises Problems. What `write` left without error survives SIGKILL.
+
+    `fresh`: there was nothing in it. `damage`: what was found wrong with it, in a sentence, or nothing.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self.damage = ""
+        self._looking = threading.Lock()
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._open: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._open: weakref.WeakSet[_StateConnection] = weakref.WeakSet()
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(0o700, parents=True, exist_ok=True)
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # it holds who may do what
             self._writer = self._connect()
+            self.fresh = self._writer.execute("pragma user_version").fetchone()[0] == 0
             migrate(self._writer, file)
         except (OSError, sqlite3.Error) as error:
             mend = "mend the disk or its rights, or choose another data.dir"
@@ -60,14 +69,48 @@ class Database:
         return con
 
     def close(self) -> None:
-        """Release the file; no other thread may be using it."""
+        """Release the file; no other thread may be using it, but for `check`, which is broken off."""
+        while not self._looking.acquire(timeout=0.02):
+            for con in list(self._open):
+                con.interrupt()
+        self._looking.release()
         with self._lock:
             for con in list(self._open):
                 con.close()
 
-    def _connect(self) -> _Connection:
+    def told(self, error: sqlite3.Error) -> StateError:
+        """What to raise instead of it. That the file is damaged is said once."""
+        found = StateError.of(error)
+        if found.damaged:
+            self._damaged(str(error))
+        return found
+
+    def check(self) -> str:
+        """Look through the whole file, as long as that takes; what is wrong with it, or nothing."""
+        try:
+            with self._looking:
+                [found] = self.read().execute("pragma quick_check(1)").fetchone()
+            if found != "ok":
+                self._damaged(found)
+        except sqlite3.OperationalError as error:
+            _log.info("state.db could not be looked through: %s", error)
+        except sqlite3.DatabaseError as error:
+            if not self.told(error).damaged:
+                raise
+        return self.damage
+
+    def _damaged(self, what: str) -> None:
+        if not self.damage:
+            self.damage = f"{self.file} is damaged ({' '.join(what.split())})"
+            _log.critical("%s; put it back from a backup: docs/backup.md", self.damage)
+
+    def _connect(self) -> _StateConnection:
         con = sqlite3.connect(
-            self.file, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False, factory=_Connection
+            self.file,
+            timeout=_PATIENCE_S,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_StateConnection,
         )
         con.row_factory = sqlite3.Row
         con.execute("pragma journal_mode = wal")

@@ -93,7 +93,7 @@ create table audit (
     who    text not null,
     what   text not null,
     detail text not null,
-    hash   blob not null               -- sha256 over the hash before it and this row
+    hash   blob not null               -- HMAC-SHA256 over the hash before it and this row: audit.py
 ) strict;
 create trigger audit_keeps_what_it_has before update on audit
 begin select raise(abort, 'the audit is append-only'); end;

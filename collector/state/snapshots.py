@@ -41,12 +41,12 @@ class Snapshots:
             raise ValueError(
                 f"{follower!r} at {offset} is no follower and offset; use a-z, 0-9, _ and 0 or more"
             )
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
         part = self._folder / f"{follower}.part"  # one name: failures do not pile up
         _write(part, offset, payload)  # a large one takes its time: nobody waits for it
         with self._lock:
             file = part.replace(self._folder / name)
-            _sync(self._folder)
+            sync_folder(self._folder)
             self._sound[_fingerprint(file)] = True
             for old in self._files(follower)[keep:]:
                 old.unlink(missing_ok=True)
@@ -70,6 +70,11 @@ class Snapshots:
         """The journal offsets of the follower's snapshots, the newest first."""
         with self._lock:
             return [_offset(file) for file in self._files(follower)]
+
+    def reached(self, follower: str) -> int:
+        """The offset of the follower's newest snapshot, sound or not; 0 without one."""
+        with self._lock:
+            return max(map(_offset, self._files(follower)), default=0)
 
     def floor(self, of: str | None = None) -> int | None:
         """The journal must keep everything from here on: the smallest, over followers, of the second-newest.
@@ -123,6 +128,7 @@ class _Summed:
 
 def _write(file: Path, offset: int, payload: bytes | Callable[[Writable], None]) -> None:
     with file.open("wb") as out:
+        os.fchmod(out.fileno(), 0o600)
         out.write(bytes(_HEADER.size))
         summed = _Summed(out)
         if isinstance(payload, bytes):
@@ -135,7 +141,8 @@ def _write(file: Path, offset: int, payload: bytes | Callable[[Writable], None])
         os.fsync(out.fileno())
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable. Raises OSError."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,27 +13,60 @@ from collector.core.decision import Decision
 from collector.state import alerts, audit, decisions, outbox, regions, users
 from collector.state.alerts import AlertRow, Shown
 from collector.state.audit import AuditRow
-from collector.state.db import Database
+from collector.state.db import StateFile
 from collector.state.decisions import DecisionRow, Encoded
+from collector.state.errors import StateError, without_sqlite
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.users import Principal, Role, Token
 
+log = logging.getLogger(__name__)
 Summarise = Callable[[Alert], Mapping[str, str]]
 _WEEK = 7 * 86400 * 10**9
 _LONG = 400 * 86400 * 10**9
 
 
+@without_sqlite(lambda state, error: state._db.told(error))
 class State:
     """state.db. Any thread may call anything; a second process may open it meanwhile. Times are epoch ns.
 
-    Opening raises Problems; a disk that fails, later on, sqlite3.Error.
+    Opening raises Problems; a disk that fails, later on, StateError.
     """
 
     def __init__(self, file: Path) -> None:
-        self._db = Database(file)
+        self._db = StateFile(file)
+        self._seal = audit.Seal(file.with_name("audit.key"))
+        self._quota = audit.Quota()
+
+    @property
+    def damage(self) -> str:
+        """What was found wrong with the file, in a sentence; empty if nothing was."""
+        return self._db.damage
+
+    def check(self) -> str:
+        """Look through the whole file, however long it takes; gives, and logs once, what is wrong."""
+        return self._db.check()
+
+    def notice_loss(self, reached: int, *, journaled: bool, now: int) -> bool:
+        """Say it, in the log and the audit, if this is not the file that alarming committed to before.
+
+        `reached`: an offset up to which it certainly did; `journaled`: the journal holds something from an
+        earlier run. What is read from there again makes alerts anew; tokens, comments and audit are lost.
+        """
+        cursor = self.cursor()
+        lost = cursor < reached or (self._db.fresh and journaled)
+        if lost:
+            log.critical(
+                "%s is empty, or older than what was committed before: tokens, comments and audit are lost; "
+                "put it back from a backup, or go on: alerts are made again from the journal",
+                self._db.file,
+            )
+            self.audit(now, "collector", "state.lost", {"cursor": cursor, "reached": reached})
+        return lost
 
     def close(self) -> None:
         """Release the file. Nothing committed is lost by not calling it."""
+        with contextlib.suppress(StateError):
+            self._tell_left_out(self._quota.end(), self._quota.last)
         self._db.close()
 
     def cursor(self) -> int:
@@ -163,10 +198,18 @@ class State:
         with self._db.write() as con:
             users.end_session(con, secret)
 
-    def audit(self, at: int, who: str, what: str, detail: Mapping[str, Any] | None = None) -> int:
-        """Write down who did what; the row's number."""
+    def audit(self, at: int, who: str, what: str, detail: Mapping[str, Any] | None = None) -> int | None:
+        """Write down who did what; the row's number; None where the day has enough of its kind."""
+        self._tell_left_out(self._quota.over(at), at)
+        if not self._quota.takes(what):
+            return None
         with self._db.write() as con:
-            return audit.append(con, at, who, what, detail or {})
+            return audit.append(con, self._seal, at, who, what, detail or {})
+
+    def _tell_left_out(self, left: dict[str, int], at: int) -> None:
+        if left:
+            with self._db.write() as con:
+                audit.append(con, self._seal, at, "collector", audit.LEFT_OUT, left)
 
     def audit_rows(self, limit: int = 100, before: int | None = None) -> list[AuditRow]:
         """The newest first; `before` is the number of the last one seen."""
@@ -178,7 +221,7 @@ class State:
 
     def verify_audit(self) -> int | None:
         """None if nobody touched the audit; else the number of the first row that is wrong or gone."""
-        return audit.verify(self._db.read())
+        return audit.verify(self._db.read(), self._seal)
 
     def put_region(self, region: str, files: Mapping[str, bytes]) -> None:
         """Keep a version of the region folder under its hash."""

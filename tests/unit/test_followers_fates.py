@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 import time
 from dataclasses import replace
@@ -28,7 +27,7 @@ from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
-from collector.state import OutboxRow, State
+from collector.state import OutboxRow, State, StateError
 from collector.state.snapshots import Snapshots
 from collector.store.base import Ledger
 from collector.store.duckdb import open_store
@@ -166,7 +165,7 @@ class RefusesOnce:
     def commit(self, cursor: int, decided: list[Decision], summarise: Any) -> list[OutboxRow]:
         if not self.refused.is_set():
             self.refused.set()
-            raise sqlite3.OperationalError("database is locked")
+            raise StateError("database is locked")
         return self._state.commit(cursor, decided, summarise)
 
 

@@ -25,6 +25,7 @@ from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
 from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
+from collector.ingest.log import RecordColumns
 from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
 from collector.state import State
@@ -33,6 +34,7 @@ from collector.store.base import Ledger
 from collector.store.duckdb import open_store
 from devices.region import content_hash, read_folder
 from simulators.regions import write_region
+from tests.memorylog import Medium, MemoryLog
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 S = 10**9
@@ -349,6 +351,37 @@ def test_a_damaged_snapshot_is_passed_over(tape: Tape, undisturbed: End, tmp_pat
     same(end, undisturbed)
 
 
+def numbered_anew(end: End) -> End:
+    """Without what follows from the offsets themselves: their numbers, and the ids of alerts made of them."""
+    ledger = replace(end.ledger, cursor=0)
+    rejects = [(0, reason) for _, reason in end.rejects]
+    return replace(end, ledger=ledger, rejects=rejects, cursor=0, alerts={f"{len(end.alerts)} of them"})
+
+
+def test_offsets_that_are_no_bytes_and_leave_gaps_change_nothing(
+    tape: Tape, undisturbed: End, tmp_path: Path
+) -> None:
+    medium, cursor = Medium(), 0
+    records = MemoryLog(medium, Caps())
+    reserve = Reserve(tmp_path / "reserve", 4096)
+    while (batch := tape.journal.read(cursor)) is not None:
+        columns = RecordColumns(batch.kinds, batch.flags, batch.topics, batch.payloads, batch.stamps)
+        records.write(columns)
+        cursor = batch.end
+    other = Tape.__new__(Tape)
+    other.files = tape.files
+    other.journal = Journal(MemoryLog(medium, Caps()), reserve, lambda packs: None)
+    other.journal.open()
+    collector = Collector(tmp_path, other)
+    for life in range(6):
+        collector.live(20 + life, well=life % 2 == 0, every=3)
+    end = collector.live(every=5)
+    other.journal.close()
+    assert end is not None
+    assert end.cursor == records.end > undisturbed.cursor
+    same(numbered_anew(end), numbered_anew(undisturbed))
+
+
 def test_read_from_files_in_large_batches_it_is_the_same(
     tape: Tape, undisturbed: End, tmp_path: Path
 ) -> None:
@@ -367,3 +400,21 @@ def test_read_from_files_in_large_batches_it_is_the_same(
     assert end.cursor >= cursor  # a new segment's header may lie between
     end.cursor, end.ledger.cursor = cursor, cursor
     same(end, undisturbed)
+
+
+def test_a_journal_that_lost_its_beginning_is_said(
+    tape: Tape, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copied = tmp_path / "tape"
+    shutil.copytree(tape.journal.durable_files()[0][0].parent, copied / "journal")
+    Collector(tmp_path, tape).live(60, well=True, every=5)
+    for file in sorted((copied / "journal").iterdir())[:-1]:
+        file.unlink()
+    other = Tape.__new__(Tape)
+    other.files = tape.files
+    log = FileLog(copied / "journal", Caps())
+    other.journal = Journal(log, Reserve(copied / "reserve", 4096), lambda packs: None)
+    other.journal.open()
+    Collector(tmp_path, other).live()
+    other.journal.close()
+    assert "what lay between is lost" in caplog.text

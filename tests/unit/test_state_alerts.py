@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collector.alarms.model import Alert, Transition
-from collector.state import State
+from collector.state import State, StateError
 from collector.state.alerts import OPEN
 
 S = 10**9
@@ -241,8 +241,9 @@ def test_transitions_cannot_be_more_than_the_disk_lets(state: State, tmp_path: P
     held = sqlite3.connect(tmp_path / "state.db")
     pages = held.execute("pragma page_count").fetchone()[0]
     state._db._writer.execute(f"pragma max_page_count = {pages}")  # a full disk, as SQLite sees it
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StateError, match="full") as refused:
         state.commit(20, [raised(11 + i // 100, alert(f"b{i}")) for i in range(500)], summary)
+    assert (refused.value.full, refused.value.permanent, refused.value.damaged) == (True, False, False)
     assert state.cursor() == 10
     assert len(state.alerts("all")) == 1
     state._db._writer.execute("pragma max_page_count = 1000000")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from collector.core.bundle import Writable
-from collector.state import Snapshots
+from collector.core.config import Journal as Caps
+from collector.ingest.files import FileLog
+from collector.state import Snapshots, State
 
 
 def file_of(folder: Path, offset: int) -> Path:
@@ -144,3 +147,20 @@ def test_a_bad_one_does_not_count_for_the_floor(snapshots: Snapshots, tmp_path: 
 def test_a_bad_name_is_refused(snapshots: Snapshots, follower: str, offset: int) -> None:
     with pytest.raises(ValueError):
         snapshots.save(follower, offset, b"x")
+
+
+def test_snapshots_state_and_journal_are_for_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        Snapshots(tmp_path / "data" / "snapshots").save("alarming", 10, b"x")
+        State(tmp_path / "fresh" / "state.db").close()
+        log = FileLog(tmp_path / "fresh" / "journal", Caps())
+        log.open()
+        log.close()
+    finally:
+        os.umask(before)
+    folders = [tmp_path / "data" / "snapshots", tmp_path / "fresh", tmp_path / "fresh" / "journal"]
+    files = [path for folder in folders for path in folder.iterdir() if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert len(files) == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from fastapi.routing import APIRoute
 from collector.api.context import Context, context
 from collector.api.edge.denials import WINDOW
 from collector.api.edge.errors import ApiError, shown
-from collector.state import ROLES, Principal, Role
+from collector.state import ROLES, Principal, Role, StateError
 
 _log = logging.getLogger(__name__)
 COOKIE = "nagari_session"
@@ -166,7 +165,7 @@ async def audit(ctx: Context, who: str, what: str, **detail: Any) -> None:
     """
     try:
         await to_thread.run_sync(ctx.collector.state.audit, ctx.clock(), who, what, detail)
-    except sqlite3.Error:
+    except StateError:
         _log.exception("the audit cannot be written: %s %s %s", who, what, detail)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
@@ -11,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from collector.state import StateError
 from collector.store.base import StoreError
 from devices.problems import Problems
 
@@ -41,7 +41,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _refusal)
     app.add_exception_handler(Problems, _problems)
     app.add_exception_handler(StoreError, _store)
-    app.add_exception_handler(sqlite3.Error, _state)
+    app.add_exception_handler(StateError, _state)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _broken)
