@@ -52,7 +52,7 @@ def export(
     from collector.cli import show  # noqa: PLC0415
     from collector.core.config import StoreConfig, load  # noqa: PLC0415
     from collector.core.readings import SeriesTable  # noqa: PLC0415
-    from collector.store import export as exporting  # noqa: PLC0415
+    from collector.moving import exporting  # noqa: PLC0415
     from collector.store.base import StoreError  # noqa: PLC0415
     from collector.store.stores import open_store  # noqa: PLC0415
     from devices.problems import Problems  # noqa: PLC0415

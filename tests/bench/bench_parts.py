@@ -21,13 +21,12 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import F64, I64, Readings, SeriesKey, SeriesTable
-from collector.store import manifest
 from collector.store.base import Ledger
-from collector.store.duckdb import DuckStore, open_store
-from collector.store.parts import FORM
-from collector.store.rollups import COLD
+from collector.store.duckdb import DuckStore, manifest, open_store
+from collector.store.duckdb.layout import PartFile
+from collector.store.duckdb.parts import FORM
+from collector.store.duckdb.rollups import COLD
 from collector.store.tiers import DAY, NS, PLACES, SPAN
-from collector.store.view import Part
 
 SERIES = 2_500
 EVERY = 10
@@ -129,7 +128,7 @@ def past(folder: Path, days: int) -> None:
     """The day's raw and minute parts, copied for the days before; two years of the hour tier, generated."""
     parts = folder / "parts"
     with duckdb.connect(str(folder / "readings.duckdb")) as con:
-        known = [Part(*row) for row in con.execute("select * from parts").fetchall()]
+        known = [PartFile(*row) for row in con.execute("select * from parts").fetchall()]
         for part in known:
             for back in range(1, days if part.tier != "hour" else 0):
                 other = part._replace(
@@ -144,9 +143,9 @@ def past(folder: Path, days: int) -> None:
             manifest.put(con, hours(parts, number))
 
 
-def hours(parts: Path, number: int) -> Part:
+def hours(parts: Path, number: int) -> PartFile:
     """A part of the hour tier as 32 days of all series leave it."""
-    part = Part("hour", number, 9, SERIES * 768, SERIES * 768 * 360, 0, number * SPAN["hour"], 0)
+    part = PartFile("hour", number, 9, SERIES * 768, SERIES * 768 * 360, 0, number * SPAN["hour"], 0)
     places = PLACES["hour"]
     with duckdb.connect() as con:
         con.execute(f"attach '{parts / part.file}' as building ({FORM})")

@@ -26,9 +26,9 @@ from collector.operation.backupwatch import BackupWatch
 from collector.operation.staging import stage, staging
 from collector.state import State
 from collector.state.snapshots import Snapshots
-from collector.store.accounts import Accounts
 from collector.store.base import Ledger
 from collector.store.duckdb import open_store
+from collector.store.server.accounts import Accounts
 from devices.problems import Problems
 
 HOUR = 3600 * 10**9

@@ -18,10 +18,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from collector.core.readings import Readings, SeriesKey, SeriesTable
-from collector.store import asking
 from collector.store.base import Aggregate, Ledger, Points, Reject
-from collector.store.duckdb import DuckStore, open_store
-from collector.store.tiers import DAY, NS, Segment, coarsest, plan
+from collector.store.duckdb import DuckStore, asking, open_store
+from collector.store.tiers import DAY, NS, Stretch, coarsest, plan
 
 KEYS = [SeriesKey("1305012001", f"rtr-{i}", "latency_ms") for i in range(3)]
 FIRST = 20_448  # a day; it shares its part of the hour tier with the next ones
@@ -248,12 +247,12 @@ def test_the_middle_comes_from_the_coarsest_tier_and_the_ends_from_finer_ones() 
     ]
     found = plan(HOUR - 1, 2 * HOUR + MINUTE + 1, HOUR, {})
     assert found == [
-        Segment("raw", HOUR - 1, HOUR),
-        Segment("hour", HOUR, 2 * HOUR),
-        Segment("minute", 2 * HOUR, 2 * HOUR + MINUTE),
-        Segment("raw", 2 * HOUR + MINUTE, 2 * HOUR + MINUTE + 1),
+        Stretch("raw", HOUR - 1, HOUR),
+        Stretch("hour", HOUR, 2 * HOUR),
+        Stretch("minute", 2 * HOUR, 2 * HOUR + MINUTE),
+        Stretch("raw", 2 * HOUR + MINUTE, 2 * HOUR + MINUTE + 1),
     ]
-    assert plan(0, 2 * DAY, None, {"raw": DAY}) == [Segment("minute", 0, DAY), Segment("raw", DAY, 2 * DAY)]
+    assert plan(0, 2 * DAY, None, {"raw": DAY}) == [Stretch("minute", 0, DAY), Stretch("raw", DAY, 2 * DAY)]
     assert plan(0, DAY, None, {"raw": DAY, "minute": DAY, "hour": DAY}) == []
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from collector.store.base import StoreError
-from collector.store.refusal import RefusedError, deliver
+from collector.store.server.refusal import RefusedError, deliver
 
 LINES = [f"rx_dbm,device=d,site=s value={n}.0 {n}" for n in range(6)]
 

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.core.readings import F64, I64, Bools, Readings, SeriesKey, SeriesTable
-from collector.store.accounts import Accounts
 from collector.store.base import Ledger, Reject, Store, StoreError
-from collector.store.refusal import RefusedError
-from collector.store.server import ServerStore
+from collector.store.server.accounts import Accounts
+from collector.store.server.refusal import RefusedError
+from collector.store.server.store import ServerStore
 from devices.problems import Problems
 
 S = 10**9

@@ -10,7 +10,7 @@ from collector.store.base import Tier
 from collector.store.tiers import DAY, SPAN
 
 
-class Part(NamedTuple):
+class PartFile(NamedTuple):
     """A closed partition: one immutable file. The fields are a row of the manifest."""
 
     tier: Tier
@@ -38,7 +38,7 @@ class Part(NamedTuple):
         return self.number * SPAN[self.tier]
 
 
-class Hot(NamedTuple):
+class HotTable(NamedTuple):
     """A table of the main file with rows of one UTC day, in no order. A day may have several."""
 
     day: int  # since the epoch
@@ -50,29 +50,29 @@ class Hot(NamedTuple):
         return f'"hot_{self.day}_{self.number}"'
 
     @staticmethod
-    def named(name: str) -> Hot | None:
+    def named(name: str) -> HotTable | None:
         """The table of that (unquoted) name; None if it is another one's."""
         head, _, rest = name.partition("_")
         day, _, number = rest.partition("_")
-        return Hot(int(day), int(number)) if head == "hot" and number else None
+        return HotTable(int(day), int(number)) if head == "hot" and number else None
 
 
 @dataclass(frozen=True)
-class View:
+class Layout:
     """One state, never changed: a change makes the next one. `floors`: before these a tier was shed."""
 
     version: int = 0
-    hot: dict[int, tuple[Hot, ...]] = field(default_factory=dict)
-    parts: dict[tuple[Tier, int], Part] = field(default_factory=dict)
+    hot: dict[int, tuple[HotTable, ...]] = field(default_factory=dict)
+    parts: dict[tuple[Tier, int], PartFile] = field(default_factory=dict)
     floors: dict[Tier, int] = field(default_factory=dict)
 
-    def hot_in(self, start: int, end: int) -> Iterator[Hot]:
+    def hot_in(self, start: int, end: int) -> Iterator[HotTable]:
         """The tables that may have rows with start <= time < end, oldest day first."""
         for day in sorted(self.hot):
             if day * DAY < end and (day + 1) * DAY > start:
                 yield from self.hot[day]
 
-    def parts_in(self, tier: Tier, start: int, end: int) -> list[Part]:
+    def parts_in(self, tier: Tier, start: int, end: int) -> list[PartFile]:
         """The tier's parts that may have rows with start <= time < end, oldest first."""
         span = SPAN[tier]
         found = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from collector.store.view import Part
+from collector.store.duckdb.layout import PartFile
 
 log = logging.getLogger(__name__)
 MOST_ATTACHED = 200
@@ -35,7 +35,7 @@ class Shelf:
         self._con: duckdb.DuckDBPyConnection | None = None
         self._attached: dict[str, int] = {}  # name -> its users; the one that was used last at the end
 
-    def path(self, part: Part) -> Path:
+    def path(self, part: PartFile) -> Path:
         """The part's file."""
         return self.folder / part.file
 
@@ -48,7 +48,7 @@ class Shelf:
             self._attached.clear()
 
     @contextmanager
-    def held(self, parts: Sequence[Part]) -> Iterator[None]:
+    def held(self, parts: Sequence[PartFile]) -> Iterator[None]:
         """While it lasts they are open. Raises duckdb.Error for a file that is missing or damaged."""
         taken: list[str] = []
         try:
@@ -64,20 +64,20 @@ class Shelf:
                         self._attached[name] -= 1
                 self._trim()
 
-    def remove(self, part: Part) -> None:
+    def remove(self, part: PartFile) -> None:
         """Close it and delete its file."""
         with self._lock:
             self._detach(part.name)
         self.path(part).unlink(missing_ok=True)
 
-    def set_aside(self, part: Part) -> None:
+    def set_aside(self, part: PartFile) -> None:
         """Close it and keep its file under another name, if there is one."""
         with self._lock:
             self._detach(part.name)
         if self.path(part).exists():
             self.path(part).replace(self.path(part).with_suffix(".bad"))
 
-    def clean(self, known: Iterable[Part], *, keep: bool) -> None:
+    def clean(self, known: Iterable[PartFile], *, keep: bool) -> None:
         """Delete (or with `keep` put aside) what no manifest names: a closing that was cut off left it."""
         if not self.folder.is_dir():
             return
@@ -91,7 +91,7 @@ class Shelf:
             else:
                 file.unlink()
 
-    def fault(self, con: duckdb.DuckDBPyConnection, part: Part) -> str:
+    def fault(self, con: duckdb.DuckDBPyConnection, part: PartFile) -> str:
         """Why it cannot be read from end to end; "" if it can."""
         try:
             if self.path(part).stat().st_size != part.bytes:
@@ -106,7 +106,7 @@ class Shelf:
             return str(error).splitlines()[0]
         return ""
 
-    def _attach(self, part: Part) -> None:
+    def _attach(self, part: PartFile) -> None:
         assert self._con is not None
         if part.name not in self._attached:
             self._con.execute(f"attach if not exists {quoted(self.path(part))} as {part.name} (read_only)")

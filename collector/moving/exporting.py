@@ -13,8 +13,8 @@ import numpy as np
 
 from collector.core.readings import Bools, Readings, SeriesTable
 from collector.store.base import Store
-from collector.store.parts import quoted
-from collector.store.tables import named, scalar, series_columns
+from collector.store.duckdb.parts import quoted
+from collector.store.duckdb.tables import named, scalar, series_columns
 from collector.store.tiers import DAY
 
 FORMAT = "(format parquet, compression zstd)"

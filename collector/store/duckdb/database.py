@@ -12,18 +12,18 @@ from typing import TypeVar
 
 import duckdb
 
-from collector.store import manifest, opening
 from collector.store.base import StoreError
-from collector.store.parts import Shelf, folder_of
-from collector.store.tables import scalar
-from collector.store.view import Part, View
+from collector.store.duckdb import manifest, opening
+from collector.store.duckdb.layout import Layout, PartFile
+from collector.store.duckdb.parts import Shelf, folder_of
+from collector.store.duckdb.tables import scalar
 from devices.problems import Problem, Problems
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Database:
+class DuckFile:
     """The main file and its parts. `set_aside` has a sentence for each damaged file that was put by."""
 
     def __init__(self, file: Path, memory: int) -> None:
@@ -36,7 +36,7 @@ class Database:
         self._broken = False  # DuckDB refuses everything until it is opened anew
         self._doubt = False  # the last commit failed, and may have reached the disk all the same
         self._leaving = threading.Event()
-        self._view = View()
+        self._view = Layout()
         self._shelf = Shelf(folder_of(file))
         self._con: duckdb.DuckDBPyConnection | None
         self._con, self.set_aside = opening.open_or_set_aside(file, memory, self._load)
@@ -68,7 +68,7 @@ class Database:
                 raise
 
     @contextmanager
-    def _reading(self, *, suspicious: bool = False) -> Iterator[tuple[duckdb.DuckDBPyConnection, View]]:
+    def _reading(self, *, suspicious: bool = False) -> Iterator[tuple[duckdb.DuckDBPyConnection, Layout]]:
         """A cursor in a transaction that sees the file as the view says, whatever comes meanwhile."""
         try:
             with self._borrowed(pinned=True) as (cursor, view):
@@ -77,7 +77,7 @@ class Database:
             raise self._failed(error, suspicious=suspicious) from error
 
     @contextmanager
-    def _borrowed(self, *, pinned: bool) -> Iterator[tuple[duckdb.DuckDBPyConnection, View]]:
+    def _borrowed(self, *, pinned: bool) -> Iterator[tuple[duckdb.DuckDBPyConnection, Layout]]:
         """`pinned` unless it holds `_closing`: nothing cold goes away but by its own doing."""
         with self._turn:
             if self._con is None:
@@ -99,7 +99,7 @@ class Database:
             with self._turn:
                 self._give_back(cursor, view, pinned)
 
-    def _give_back(self, cursor: duckdb.DuckDBPyConnection, view: View, pinned: bool) -> None:
+    def _give_back(self, cursor: duckdb.DuckDBPyConnection, view: Layout, pinned: bool) -> None:
         with suppress(duckdb.Error):
             cursor.rollback()
         cursor.close()
@@ -112,8 +112,8 @@ class Database:
 
     def _ask(
         self,
-        parts: Callable[[View], Sequence[Part]],
-        question: Callable[[duckdb.DuckDBPyConnection, View], T],
+        parts: Callable[[Layout], Sequence[PartFile]],
+        question: Callable[[duckdb.DuckDBPyConnection, Layout], T],
         *,
         suspicious: bool = False,
     ) -> T:
@@ -133,7 +133,7 @@ class Database:
             self._lose(bad)
         return self._ask(parts, question, suspicious=suspicious)
 
-    def _lose(self, bad: list[Part]) -> None:
+    def _lose(self, bad: list[PartFile]) -> None:
         """Go on without parts that are missing or damaged."""
         for part in bad:
             if self._view.parts.get((part.tier, part.number)) != part:
@@ -150,7 +150,7 @@ class Database:
             self.set_aside.append(said)
             log.error(said)
 
-    def _publish(self, con: duckdb.DuckDBPyConnection, change: Callable[[View], View]) -> None:
+    def _publish(self, con: duckdb.DuckDBPyConnection, change: Callable[[Layout], Layout]) -> None:
         """Commit what changes the view: who looks sees both or neither."""
         with self._turn:
             try:
@@ -160,7 +160,7 @@ class Database:
                 raise
             self._view = change(self._view)
 
-    def _whole_length(self, part: Part) -> bool:
+    def _whole_length(self, part: PartFile) -> bool:
         try:
             return self._shelf.path(part).stat().st_size == part.bytes
         except OSError:

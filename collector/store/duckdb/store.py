@@ -15,7 +15,6 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
-from collector.store import asking, closing, copying, manifest, rollups, tables
 from collector.store.base import (
     Aggregate,
     Points,
@@ -24,9 +23,10 @@ from collector.store.base import (
     Tier,
     TierUsage,
 )
+from collector.store.duckdb import asking, closing, copying, manifest, rollups, tables
+from collector.store.duckdb.layout import Layout, PartFile
+from collector.store.duckdb.writing import Writer
 from collector.store.tiers import ALWAYS, DAY, SPAN, TIERS, plan
-from collector.store.view import Part, View
-from collector.store.writing import Writer
 from devices.problems import Problems
 
 
@@ -60,7 +60,7 @@ class DuckStore(Writer):
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
         super().__init__(file, table, memory)
         self._busy: duckdb.DuckDBPyConnection | None = None  # what closes a day
-        self._leftover: list[tuple[int, Part]] = []  # old generations, and the view's version without them
+        self._leftover: list[tuple[int, PartFile]] = []  # with the version without them
 
     def tend(self) -> None:
         """Nothing: what is committed is kept."""
@@ -105,11 +105,11 @@ class DuckStore(Writer):
         if not known:
             return {}
 
-        def needed(view: View) -> list[Part]:
+        def needed(view: Layout) -> list[PartFile]:
             segments = plan(start, end, step, view.floors)
             return [part for segment in segments for part in view.parts_in(*segment)]
 
-        def answer(con: duckdb.DuckDBPyConnection, view: View) -> dict[SeriesKey, Points]:
+        def answer(con: duckdb.DuckDBPyConnection, view: Layout) -> dict[SeriesKey, Points]:
             segments = plan(start, end, step, view.floors)
             tier: Tier = max((segment.tier for segment in segments), key=TIERS.index, default="raw")
             found = {key: Points((), tier) for key in known.values()}
@@ -235,7 +235,7 @@ class DuckStore(Writer):
         self._leave(old)
         self._sweep(con)
 
-    def _leave(self, parts: list[Part]) -> None:
+    def _leave(self, parts: list[PartFile]) -> None:
         self._leftover += [(self._view.version, part) for part in parts]
 
     def _sweep(self, con: duckdb.DuckDBPyConnection) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from collector.store import tables
-from collector.store.tables import scalar
+from collector.store.duckdb import tables
+from collector.store.duckdb.tables import scalar
 from devices.problems import Problem, Problems
 
 THREADS = 2

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from collector.core.readings import I64
 from collector.store.base import StoreError
-from collector.store.lines import PROBE
+from collector.store.server.lines import PROBE
 
 CHUNK = 10_000
 """Lines in one request: about a megabyte."""

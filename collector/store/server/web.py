@@ -16,7 +16,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from collector.store.base import StoreError
-from collector.store.refusal import RefusedError
+from collector.store.server.refusal import RefusedError
 from devices.problems import Problems
 
 CONNECT_S, ANSWER_S, QUERY_S = 3.0, 5.0, 30.0

@@ -6,29 +6,29 @@ from dataclasses import replace
 
 import duckdb
 
-from collector.store import tables
 from collector.store.base import Tier
-from collector.store.view import Hot, Part, View
+from collector.store.duckdb import tables
+from collector.store.duckdb.layout import HotTable, Layout, PartFile
 
 
-def load(con: duckdb.DuckDBPyConnection, version: int) -> View:
+def load(con: duckdb.DuckDBPyConnection, version: int) -> Layout:
     """What the main file says there is."""
-    hot: dict[int, tuple[Hot, ...]] = {}
+    hot: dict[int, tuple[HotTable, ...]] = {}
     for (name,) in con.execute(tables.HOT_TABLES).fetchall():
-        if table := Hot.named(name):
+        if table := HotTable.named(name):
             hot[table.day] = tuple(sorted((*hot.get(table.day, ()), table)))
-    parts = [Part(*row) for row in con.execute("select * from parts").fetchall()]
+    parts = [PartFile(*row) for row in con.execute("select * from parts").fetchall()]
     floors: dict[Tier, int] = dict(con.execute("select * from floors").fetchall())
-    return View(version, hot, {(part.tier, part.number): part for part in parts}, floors)
+    return Layout(version, hot, {(part.tier, part.number): part for part in parts}, floors)
 
 
-def put(con: duckdb.DuckDBPyConnection, part: Part) -> None:
+def put(con: duckdb.DuckDBPyConnection, part: PartFile) -> None:
     """Name a part, instead of the one there was."""
     drop(con, part)
     con.execute("insert into parts values (?, ?, ?, ?, ?, ?, ?, ?)", list(part))
 
 
-def drop(con: duckdb.DuckDBPyConnection, part: Part) -> None:
+def drop(con: duckdb.DuckDBPyConnection, part: PartFile) -> None:
     """Name it no more."""
     con.execute("delete from parts where tier = ? and number = ?", [part.tier, part.number])
 
@@ -39,7 +39,7 @@ def shed(con: duckdb.DuckDBPyConnection, tier: Tier, before: int) -> None:
     con.execute("insert into floors values (?, ?)", [tier, before])
 
 
-def renew(con: duckdb.DuckDBPyConnection, table: Hot) -> None:
+def renew(con: duckdb.DuckDBPyConnection, table: HotTable) -> None:
     """Keep the newest reading of each series before the table goes."""
     fresh = (
         f"select series, max(time) as time, arg_max(value, time) as value from {table.name} group by series"
@@ -52,7 +52,7 @@ def renew(con: duckdb.DuckDBPyConnection, table: Hot) -> None:
     con.execute("insert into newest select * from fresh")
 
 
-def without(view: View, tables: list[Hot], old: list[Part], new: list[Part]) -> View:
+def without(view: Layout, tables: list[HotTable], old: list[PartFile], new: list[PartFile]) -> Layout:
     """The next view: these tables and parts gone, those there."""
     gone = set(tables)
     hot = {day: tuple(table for table in there if table not in gone) for day, there in view.hot.items()}
@@ -62,7 +62,7 @@ def without(view: View, tables: list[Hot], old: list[Part], new: list[Part]) -> 
     return replace(view, version=view.version + 1, hot=kept, parts=parts)
 
 
-def having(view: View, made: list[Hot]) -> View:
+def having(view: Layout, made: list[HotTable]) -> Layout:
     """The next view: these tables there as well."""
     hot = dict(view.hot)
     for table in made:

@@ -10,11 +10,11 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import F64, I32, I64
-from collector.store import rollups
 from collector.store.base import Tier, TierUsage
-from collector.store.tables import named
+from collector.store.duckdb import rollups
+from collector.store.duckdb.layout import Layout, PartFile
+from collector.store.duckdb.tables import named
 from collector.store.tiers import DAY, PLACES, TIERS
-from collector.store.view import Part, View
 
 HOUR = 3_600 * 10**9
 PIECE = 250_000
@@ -29,13 +29,13 @@ def days_of(time: I64) -> list[int]:
     return cast(list[int], np.unique(time // DAY).tolist())
 
 
-def raw_parts(view: View, days: list[int]) -> list[Part]:
+def raw_parts(view: Layout, days: list[int]) -> list[PartFile]:
     """The cold parts with the readings of those days."""
     return [part for day in days if (part := view.parts.get(("raw", day)))]
 
 
 def find(
-    con: duckdb.DuckDBPyConnection, view: View, rows: I64, ids: I32, time: I64
+    con: duckdb.DuckDBPyConnection, view: Layout, rows: I64, ids: I32, time: I64
 ) -> Iterator[dict[str, Any]]:
     """Of the (ids[i], time[i]) those that are there: numbers in `row`, values in `value`."""
     for day in days_of(time):
@@ -59,7 +59,7 @@ where kept.place between {place.min()} and {place.max()}""")
                 yield con.execute(" union all ".join(selects)).fetchnumpy()
 
 
-def lasts(con: duckdb.DuckDBPyConnection, view: View, known: I32) -> tuple[I32, I64, F64]:
+def lasts(con: duckdb.DuckDBPyConnection, view: Layout, known: I32) -> tuple[I32, I64, F64]:
     """The newest reading of each of the known series: (id, time, value)."""
     found = [con.execute("select series, time, value from newest").fetchnumpy()]
     missing = known
@@ -79,7 +79,7 @@ def lasts(con: duckdb.DuckDBPyConnection, view: View, known: I32) -> tuple[I32, 
 
 
 def _newest(
-    con: duckdb.DuckDBPyConnection, view: View, day: int, series: I32, since: int, until: int
+    con: duckdb.DuckDBPyConnection, view: Layout, day: int, series: I32, since: int, until: int
 ) -> dict[str, Any]:
     tables = " union all ".join(f"select series, time, value from {table.name}" for table in view.hot[day])
     with named(con, "missing", {"series": series}):
@@ -89,7 +89,7 @@ where time >= {since} and time < {until} and series in (select series from missi
 """).fetchnumpy()
 
 
-def pieces(con: duckdb.DuckDBPyConnection, view: View, start: int, end: int) -> Iterator[dict[str, Any]]:
+def pieces(con: duckdb.DuckDBPyConnection, view: Layout, start: int, end: int) -> Iterator[dict[str, Any]]:
     """The raw readings with start <= time < end of one day, in order of time, in columns."""
     rows = rollups.readings(view, start, end)
     if not rows:
@@ -105,7 +105,7 @@ def pieces(con: duckdb.DuckDBPyConnection, view: View, start: int, end: int) -> 
         yield {name: column[order] for name, column in piece.items()}
 
 
-def usage(con: duckdb.DuckDBPyConnection, view: View, main_bytes: int) -> list[TierUsage]:
+def usage(con: duckdb.DuckDBPyConnection, view: Layout, main_bytes: int) -> list[TierUsage]:
     """What is kept, by tier; the main file counts as raw."""
     hot = [
         con.execute(f"select count(*), min(time), max(time) from {table.name}").fetchall()[0]

@@ -21,11 +21,11 @@ from influxdb_client.rest import ApiException
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
 from collector.core.storeurl import StoreUrl
-from collector.store import scanning
 from collector.store.base import Aggregate, StoreError, TierUsage
-from collector.store.folding import fold
-from collector.store.remote import Newest, Piece
-from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
+from collector.store.server import scanning
+from collector.store.server.folding import fold
+from collector.store.server.remote import Newest, Piece
+from collector.store.server.web import LineWriter, Web, authorization, failed, must_be_let_in
 from devices.problems import Problems
 
 _MEND = "2.x is needed (a VictoriaMetrics is written victoria://host:8428)"

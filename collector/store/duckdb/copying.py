@@ -9,11 +9,11 @@ import os
 import shutil
 from pathlib import Path
 
-from collector.store.parts import Shelf, folder_of, sync
-from collector.store.view import View
+from collector.store.duckdb.layout import Layout
+from collector.store.duckdb.parts import Shelf, folder_of, sync
 
 
-def copy(shelf: Shelf, view: View, main: Path, folder: Path) -> None:
+def copy(shelf: Shelf, view: Layout, main: Path, folder: Path) -> None:
     """Into the empty folder. Meanwhile nobody may commit: so nobody checkpoints either."""
     target = folder / main.name
     parts = folder_of(target)

@@ -18,12 +18,12 @@ import numpy as np
 from pydantic_core import from_json
 
 from collector.core.readings import F64, I64, Bools, SeriesKey
-from collector.store import scanning
 from collector.store.base import Aggregate, StoreError, TierUsage
-from collector.store.folding import fold
-from collector.store.lines import FIELD, QUALITY, speakable
-from collector.store.remote import Newest, Piece
-from collector.store.web import LineWriter, Web, authorization, failed, must_be_let_in
+from collector.store.server import scanning
+from collector.store.server.folding import fold
+from collector.store.server.lines import FIELD, QUALITY, speakable
+from collector.store.server.remote import Newest, Piece
+from collector.store.server.web import LineWriter, Web, authorization, failed, must_be_let_in
 from devices.problems import Problems
 
 MS = 1_000_000

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.store.base import Aggregate, Tier
-from collector.store.tiers import PLACES, SPAN, UNIT, WIDTH, Segment
-from collector.store.view import Hot, Part, View
+from collector.store.duckdb.layout import HotTable, Layout, PartFile
+from collector.store.tiers import PLACES, SPAN, UNIT, WIDTH, Stretch
 
 COLD: dict[Tier, str] = {
     "raw": "place bigint not null, ns integer not null, value double not null, quality utinyint not null, \
@@ -48,7 +48,7 @@ def _union(selects: Iterable[str]) -> str:
 
 
 def points(
-    view: View, segments: list[Segment], series: list[int], step: int | None, agg: Aggregate, limit: int
+    view: Layout, segments: list[Stretch], series: list[int], step: int | None, agg: Aggregate, limit: int
 ) -> str:
     """The query for (series, time, value), in that order; "" if nothing can be there."""
     sources = [each for segment in segments for each in _sources(view, segment, series)]
@@ -64,7 +64,7 @@ order by series, time limit {limit}"""
 group by series, bucket order by series, bucket limit {limit}"""
 
 
-def _sources(view: View, segment: Segment, series: list[int]) -> list[str]:
+def _sources(view: Layout, segment: Stretch, series: list[int]) -> list[str]:
     tier, width = segment.tier, WIDTH[segment.tier]
     first, last = (-(-t // width) * width for t in (segment.start, segment.end))
     hot = [
@@ -86,7 +86,7 @@ def _among(what: str, series: list[int]) -> str:
     return f"{what} = {series[0]}" if len(series) == 1 else f"{what} in ({', '.join(map(str, series))})"
 
 
-def _bounds(part: Part, series: list[int], first: int, last: int) -> str:
+def _bounds(part: PartFile, series: list[int], first: int, last: int) -> str:
     """One series' places are a stretch, which is found at once; those of many are all looked at."""
     unit, most = UNIT[part.tier], PLACES[part.tier]
     low, high = max((first - part.start) // unit, 0), min(-(-(last - part.start) // unit), most)
@@ -97,28 +97,28 @@ def _bounds(part: Part, series: list[int], first: int, last: int) -> str:
     return f"{stretch} and {_among(f'place // {most}', series)} and {inside}"
 
 
-def _raw(part: Part, series: list[int], first: int, last: int) -> str:
+def _raw(part: PartFile, series: list[int], first: int, last: int) -> str:
     decoded = f"""select {_series(part)} as series, {_when(part)} + ns as time, value
 from {part.name}.rows where {_bounds(part, series, first, last)}"""
     return f"""select series, time, value as least, value as most, value as mean, 1 as n, value as last,
 time as last_at from ({decoded}) where time >= {first} and time < {last}"""
 
 
-def _rolled(part: Part, series: list[int], first: int, last: int) -> str:
+def _rolled(part: PartFile, series: list[int], first: int, last: int) -> str:
     return f"""select {_series(part)} as series, {_when(part)} as time, least, most, {_KEPT_MEAN} as mean, n,
 last, {_when(part)} + {_KEPT_LAST} as last_at from {part.name}.rows
 where {_bounds(part, series, first, last)}"""
 
 
-def _series(part: Part) -> str:
+def _series(part: PartFile) -> str:
     return f"place // {PLACES[part.tier]}"
 
 
-def _when(part: Part) -> str:
+def _when(part: PartFile) -> str:
     return f"({part.start}) + (place % {PLACES[part.tier]}) * {UNIT[part.tier]}"
 
 
-def readings(view: View, start: int, end: int) -> str:
+def readings(view: Layout, start: int, end: int) -> str:
     """All raw readings with start <= time < end; "" if none can be there."""
     inside = f"time >= {start} and time < {end}"
     hot = [
@@ -129,12 +129,12 @@ def readings(view: View, start: int, end: int) -> str:
     return _union(hot + cold)
 
 
-def _decoded(part: Part) -> str:
+def _decoded(part: PartFile) -> str:
     return f"""select ({_series(part)})::integer as series, {_when(part)} + ns as time, value, quality,
 time + delay * 1000000000 as received from {part.name}.rows"""
 
 
-def merged(tier: Tier, number: int, hot: list[Hot], old: Part | None, low: int, high: int) -> str:
+def merged(tier: Tier, number: int, hot: list[HotTable], old: PartFile | None, low: int, high: int) -> str:
     """The rows of a tier's next generation, series low <= s < high: the old one's and those of hot tables."""
     places, base = PLACES[tier], number * SPAN[tier]
     mine = f"series >= {low} and series < {high}"

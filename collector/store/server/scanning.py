@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from collector.core.readings import F64, I64, U8, SeriesKey
-from collector.store.lines import FIELD, PROBE, QUALITY, speakable
-from collector.store.remote import Piece
+from collector.store.server.lines import FIELD, PROBE, QUALITY, speakable
+from collector.store.server.remote import Piece
 
 MOST = 300_000
 """Readings in one piece; more are asked for in shorter stretches."""

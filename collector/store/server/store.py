@@ -30,12 +30,12 @@ from typing import cast
 import numpy as np
 
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
-from collector.store.accounts import Accounts
 from collector.store.base import Aggregate, Ledger, Points, Reject, Tier, TierUsage
-from collector.store.lines import head, lines, speakable
-from collector.store.refusal import deliver
-from collector.store.remote import Server
-from collector.store.sent import Sent
+from collector.store.server.accounts import Accounts
+from collector.store.server.lines import head, lines, speakable
+from collector.store.server.refusal import deliver
+from collector.store.server.remote import Server
+from collector.store.server.sent import Sent
 from devices.model import Address, Suffix
 from devices.topics import build
 

@@ -22,7 +22,7 @@ from collector.core.bundle import BundleError, pack, unpack
 from collector.core.readings import I32, SeriesKey, SeriesTable, grown
 from collector.core.sqlitecopy import copy_database
 from collector.store.base import KEPT_REJECTS, PRUNED_AT, Ledger, Reject, StoreError, plain
-from collector.store.sent import Sent
+from collector.store.server.sent import Sent
 from devices.problems import Problem, Problems
 
 log = logging.getLogger(__name__)

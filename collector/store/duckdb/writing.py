@@ -11,22 +11,22 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import I32, I64, Readings, SeriesTable, grown
-from collector.store import asking, manifest, tables
 from collector.store.base import COUNTS, KEPT_REJECTS, PRUNED_AT, Ledger, Reject
-from collector.store.database import Database
-from collector.store.tables import named, reject_columns, scalar, series_columns, series_numbers
+from collector.store.duckdb import asking, manifest, tables
+from collector.store.duckdb.database import DuckFile
+from collector.store.duckdb.layout import HotTable
+from collector.store.duckdb.tables import named, reject_columns, scalar, series_columns, series_numbers
 from collector.store.tiers import DAY
-from collector.store.view import Hot
 
 
-class Writer(Database):
+class Writer(DuckFile):
     """Commits; knows the series and the ledger."""
 
     def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
         self._table = table
         self._tried: int | None = None  # the cursor of a commit in doubt
         self._ledger: Ledger | None = None
-        self._sealed: set[Hot] = set()  # tables that are being closed: no row comes to them any more
+        self._sealed: set[HotTable] = set()  # tables that are being closed: no row comes to them any more
         super().__init__(file, memory)
 
     def ledger(self) -> Ledger | None:
@@ -115,13 +115,13 @@ class Writer(Database):
         self._rejects = kept
         self._next += len(fresh)
 
-    def _insert(self, con: duckdb.DuckDBPyConnection, time: I64) -> list[Hot]:
+    def _insert(self, con: duckdb.DuckDBPyConnection, time: I64) -> list[HotTable]:
         """Each row into a table of its day; gives the tables that were made for it."""
         made = []
         days = asking.days_of(time)
         for day in days:
             there = [table for table in self._view.hot.get(day, ()) if table not in self._sealed]
-            table = there[-1] if there else Hot(day, next(self._count))
+            table = there[-1] if there else HotTable(day, next(self._count))
             if not there:
                 con.execute(f"create table {table.name} ({tables.HOT})")
                 made.append(table)

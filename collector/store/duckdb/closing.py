@@ -10,12 +10,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from collector.store import rollups
 from collector.store.base import Tier
-from collector.store.parts import BUILDING, FORM, Shelf, quoted, sync
-from collector.store.tables import scalar
+from collector.store.duckdb import rollups
+from collector.store.duckdb.layout import HotTable, Layout, PartFile
+from collector.store.duckdb.parts import BUILDING, FORM, Shelf, quoted, sync
+from collector.store.duckdb.tables import scalar
 from collector.store.tiers import DAY, PLACES, SPAN, TIERS
-from collector.store.view import Hot, Part, View
 
 GRACE = 2 * 3_600 * 10**9
 """A day is closed so long after its end,"""
@@ -30,7 +30,7 @@ class AbandonedError(Exception):
     """The store is being closed: what was built so far is thrown away."""
 
 
-def due(con: duckdb.DuckDBPyConnection, view: View, now: int) -> int | None:
+def due(con: duckdb.DuckDBPyConnection, view: Layout, now: int) -> int | None:
     """The oldest day that is to be closed at `now` (epoch ns)."""
     for day in sorted(view.hot):
         if (day + 1) * DAY + GRACE > now:
@@ -44,11 +44,11 @@ def due(con: duckdb.DuckDBPyConnection, view: View, now: int) -> int | None:
 def build(
     con: duckdb.DuckDBPyConnection,
     shelf: Shelf,
-    view: View,
+    view: Layout,
     day: int,
-    tables: list[Hot],
+    tables: list[HotTable],
     stop: Callable[[], bool],
-) -> list[Part]:
+) -> list[PartFile]:
     """The new parts of a day, on disk for good, that no manifest names yet. Raises AbandonedError."""
     con.execute("set session preserve_insertion_order = true")  # a part is sorted
     new = []
@@ -64,12 +64,12 @@ def _build(
     shelf: Shelf,
     tier: Tier,
     number: int,
-    old: Part | None,
-    tables: list[Hot],
+    old: PartFile | None,
+    tables: list[HotTable],
     stop: Callable[[], bool],
-) -> Part:
+) -> PartFile:
     generation = old.generation + 1 if old else 1
-    part = Part(tier, number, generation, 0, 0, 0, 0, 0)
+    part = PartFile(tier, number, generation, 0, 0, 0, 0, 0)
     file = shelf.path(part)
     _clear(file)
     with shelf.held([old] if old else []), _attached(con, file, BUILDING):
@@ -78,15 +78,15 @@ def _build(
         stock = con.execute(rollups.stock(tier, number)).fetchall()[0]
         con.execute(f"checkpoint {BUILDING}")
     sync(file)
-    return Part(tier, number, generation, stock[0], stock[1], file.stat().st_size, stock[2], stock[3])
+    return PartFile(tier, number, generation, stock[0], stock[1], file.stat().st_size, stock[2], stock[3])
 
 
 def _fill(
     con: duckdb.DuckDBPyConnection,
     shelf: Shelf,
-    part: Part,
-    old: Part | None,
-    tables: list[Hot],
+    part: PartFile,
+    old: PartFile | None,
+    tables: list[HotTable],
     stop: Callable[[], bool],
 ) -> None:
     """A few series at a time. Roll-ups go by way of a file: written in one go they take a third less."""
@@ -121,7 +121,7 @@ def _attached(con: duckdb.DuckDBPyConnection, file: Path, name: str) -> Iterator
 
 
 def _stretches(
-    con: duckdb.DuckDBPyConnection, tier: Tier, old: Part | None, tables: list[Hot]
+    con: duckdb.DuckDBPyConnection, tier: Tier, old: PartFile | None, tables: list[HotTable]
 ) -> Iterator[tuple[int, int]]:
     """Ranges of series (low <= s < high), none with many more than AT_ONCE rows."""
     sources = [f"select series, count(*) as n from {table.name} group by series" for table in tables]
