@@ -19,8 +19,8 @@ WIDTH: dict[Tier, int] = {"raw": 1, "minute": 60 * NS, "hour": 3_600 * NS}
 SPAN: dict[Tier, int] = {"raw": DAY, "minute": DAY, "hour": 32 * DAY}
 UNIT: dict[Tier, int] = {"raw": 10**6, "minute": 60 * NS, "hour": 3_600 * NS}
 """A row's place within its partition is counted in these."""
-PLACES: dict[Tier, int] = {tier: SPAN[tier] // UNIT[tier] for tier in TIERS}
-"""Places of one series in a partition. A row's `place` is series · PLACES + place: one rising column."""
+SHARED = 32 * DAY
+"""So many days share a partition of the raw and the minute tier where each of them has few rows."""
 ALWAYS = -(2**63)
 
 

@@ -62,6 +62,8 @@ class DuckFile:
                 yield con
             except duckdb.Error as error:
                 self._roll_back()
+                # What fills the memory may be what stays there as long as the file is open.
+                self._broken |= isinstance(error, duckdb.OutOfMemoryException)
                 raise self._failed(error, suspicious=True) from error
             except BaseException:
                 self._roll_back()
@@ -136,13 +138,13 @@ class DuckFile:
     def _lose(self, bad: list[PartFile]) -> None:
         """Go on without parts that are missing or damaged."""
         for part in bad:
-            if self._view.parts.get((part.tier, part.number)) != part:
+            if self._view.parts.get(part.key) != part:
                 continue
             with self._borrowed(pinned=False) as (con, _):
                 fault = self._shelf.fault(con, part)
                 con.begin()
                 manifest.drop(con, part)
-                self._publish(con, lambda view, part=part: manifest.without(view, [], [part], []))  # type: ignore[misc]
+                self._publish(con, lambda view, part=part: manifest.changed(view, old=[part]))  # type: ignore[misc]
             self._shelf.set_aside(part)
             where = str(self._shelf.path(part))
             what = f"is damaged ({fault}): {part.readings:,} readings are lost to the {part.tier} tier"

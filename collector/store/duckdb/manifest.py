@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import astuple, replace
 
 import duckdb
 
@@ -13,24 +14,21 @@ from collector.store.duckdb.layout import HotTable, Layout, PartFile
 
 def load(con: duckdb.DuckDBPyConnection, version: int) -> Layout:
     """What the main file says there is."""
-    hot: dict[int, tuple[HotTable, ...]] = {}
-    for (name,) in con.execute(tables.HOT_TABLES).fetchall():
-        if table := HotTable.named(name):
-            hot[table.day] = tuple(sorted((*hot.get(table.day, ()), table)))
+    hot = sorted(HotTable.named(name) for (name,) in con.execute(tables.HOT_TABLES).fetchall())
     parts = [PartFile(*row) for row in con.execute("select * from parts").fetchall()]
     floors: dict[Tier, int] = dict(con.execute("select * from floors").fetchall())
-    return Layout(version, hot, {(part.tier, part.number): part for part in parts}, floors)
+    return Layout(version, tuple(hot), {part.key: part for part in parts}, floors)
 
 
 def put(con: duckdb.DuckDBPyConnection, part: PartFile) -> None:
     """Name a part, instead of the one there was."""
     drop(con, part)
-    con.execute("insert into parts values (?, ?, ?, ?, ?, ?, ?, ?)", list(part))
+    con.execute("insert into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?)", list(astuple(part)))
 
 
 def drop(con: duckdb.DuckDBPyConnection, part: PartFile) -> None:
     """Name it no more."""
-    con.execute("delete from parts where tier = ? and number = ?", [part.tier, part.number])
+    con.execute("delete from parts where tier = ? and shared = ? and number = ?", list(part.key))
 
 
 def shed(con: duckdb.DuckDBPyConnection, tier: Tier, before: int) -> None:
@@ -52,19 +50,16 @@ def renew(con: duckdb.DuckDBPyConnection, table: HotTable) -> None:
     con.execute("insert into newest select * from fresh")
 
 
-def without(view: Layout, tables: list[HotTable], old: list[PartFile], new: list[PartFile]) -> Layout:
-    """The next view: these tables and parts gone, those there."""
-    gone = set(tables)
-    hot = {day: tuple(table for table in there if table not in gone) for day, there in view.hot.items()}
+def changed(
+    view: Layout,
+    *,
+    gone: Collection[HotTable] = (),
+    made: Collection[HotTable] = (),
+    old: Collection[PartFile] = (),
+    new: Collection[PartFile] = (),
+) -> Layout:
+    """The next layout: tables `gone` and `made`, parts of the `old` replaced by `new` ones."""
+    hot = sorted([*(table for table in view.hot if table not in gone), *made])
     parts = {key: part for key, part in view.parts.items() if part not in old}
-    parts |= {(part.tier, part.number): part for part in new}
-    kept = {day: there for day, there in hot.items() if there}
-    return replace(view, version=view.version + 1, hot=kept, parts=parts)
-
-
-def having(view: Layout, made: list[HotTable]) -> Layout:
-    """The next view: these tables there as well."""
-    hot = dict(view.hot)
-    for table in made:
-        hot[table.day] = (*hot.get(table.day, ()), table)
-    return replace(view, version=view.version + 1, hot=hot)
+    parts |= {part.key: part for part in new}
+    return replace(view, version=view.version + 1, hot=tuple(hot), parts=parts)

@@ -100,12 +100,10 @@ def _prepare(con: duckdb.DuckDBPyConnection, file: Path) -> None:
     if "meta" not in there:
         raise Problems.one(str(file), "is a DuckDB file, but not this collector's", "choose another data.dir")
     version = scalar(con, "select max(version) from meta")
-    if version and version > tables.SCHEMA:
-        what = f"was written by a newer collector (schema {version}, this one knows {tables.SCHEMA})"
+    if version != tables.SCHEMA:
+        age = "a newer" if version and version > tables.SCHEMA else "an older"
+        what = f"was written by {age} collector (schema {version}, this one knows {tables.SCHEMA})"
         raise Problems.one(str(file), what, "install that version, or choose another data.dir")
-    if version == 1:
-        _log.info("%s: its readings are put into a table a day; this may take minutes", file)
-        tables.migrate(con)
 
 
 def _trust(

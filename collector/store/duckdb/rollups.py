@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from collector.store.base import Aggregate, Tier
-from collector.store.duckdb.layout import HotTable, Layout, PartFile
-from collector.store.tiers import PLACES, SPAN, UNIT, WIDTH, Stretch
+from collector.store.duckdb.layout import HotTable, Layout, PartFile, Partition
+from collector.store.tiers import UNIT, WIDTH, Stretch
 
 COLD: dict[Tier, str] = {
     "raw": "place bigint not null, ns integer not null, value double not null, quality utinyint not null, \
@@ -88,7 +88,7 @@ def _among(what: str, series: list[int]) -> str:
 
 def _bounds(part: PartFile, series: list[int], first: int, last: int) -> str:
     """One series' places are a stretch, which is found at once; those of many are all looked at."""
-    unit, most = UNIT[part.tier], PLACES[part.tier]
+    unit, most = UNIT[part.tier], part.places
     low, high = max((first - part.start) // unit, 0), min(-(-(last - part.start) // unit), most)
     stretch = f"place >= {min(series) * most + low} and place < {max(series) * most + high}"
     if len(series) == 1:
@@ -111,11 +111,11 @@ where {_bounds(part, series, first, last)}"""
 
 
 def _series(part: PartFile) -> str:
-    return f"place // {PLACES[part.tier]}"
+    return f"place // {part.places}"
 
 
 def _when(part: PartFile) -> str:
-    return f"({part.start}) + (place % {PLACES[part.tier]}) * {UNIT[part.tier]}"
+    return f"({part.start}) + (place % {part.places}) * {UNIT[part.tier]}"
 
 
 def readings(view: Layout, start: int, end: int) -> str:
@@ -134,13 +134,18 @@ def _decoded(part: PartFile) -> str:
 time + delay * 1000000000 as received from {part.name}.rows"""
 
 
-def merged(tier: Tier, number: int, hot: list[HotTable], old: PartFile | None, low: int, high: int) -> str:
-    """The rows of a tier's next generation, series low <= s < high: the old one's and those of hot tables."""
-    places, base = PLACES[tier], number * SPAN[tier]
-    mine = f"series >= {low} and series < {high}"
+def merged(
+    part: Partition, hot: list[HotTable], inside: str, old: PartFile | None, low: int, high: int
+) -> str:
+    """The rows of a part's next generation, series low <= s < high.
+
+    They are the old one's, and those of hot tables for which `inside` (SQL) is true.
+    """
+    tier, places, base = part.tier, part.places, part.start
+    mine = f"series >= {low} and series < {high} and {inside}"
     columns = "*" if tier == "raw" else f"place, least, most, {_KEPT_MEAN}, n, last, {_KEPT_LAST}"
-    inside = f"place >= {low * places} and place < {high * places}"
-    kept = [f"select {columns} from {old.name}.rows where {inside}"] if old else []
+    stretch = f"place >= {low * places} and place < {high * places}"
+    kept = [f"select {columns} from {old.name}.rows where {stretch}"] if old else []
     if tier == "raw":
         fresh = [
             f"""select series::bigint * {places} + (time - ({base})) // 1000000 as place,
@@ -161,10 +166,10 @@ arg_max(last, last_in), max(last_in) // 1000000, max(last_in) % 1000000
 from ({_union(fresh + kept)}) group by place order by place"""
 
 
-def stock(tier: Tier, number: int) -> str:
+def stock(part: Partition) -> str:
     """What the part being built has in it: rows, readings, oldest, newest."""
-    places, unit, base = PLACES[tier], UNIT[tier], number * SPAN[tier]
-    count = "count(*)" if tier == "raw" else "coalesce(sum(n), 0)::bigint"
-    when = f"({base}) + (place % {places}) * {unit} + {'ns' if tier == 'raw' else '0'}"
-    newest = when if tier == "raw" else f"{when} + {_KEPT_LAST}"
+    unit, raw = UNIT[part.tier], part.tier == "raw"
+    count = "count(*)" if raw else "coalesce(sum(n), 0)::bigint"
+    when = f"({part.start}) + (place % {part.places}) * {unit} + {'ns' if raw else '0'}"
+    newest = when if raw else f"{when} + {_KEPT_LAST}"
     return f"select count(*), {count}, min({when}), max({newest}) from building.rows"

@@ -24,14 +24,18 @@ from collector.store.base import (
     TierUsage,
 )
 from collector.store.duckdb import asking, closing, copying, manifest, rollups, tables
-from collector.store.duckdb.layout import Layout, PartFile
+from collector.store.duckdb.layout import HotTable, Layout, PartFile
 from collector.store.duckdb.writing import Writer
-from collector.store.tiers import ALWAYS, DAY, SPAN, TIERS, plan
+from collector.store.tiers import ALWAYS, DAY, SHARED, TIERS, plan
 from devices.problems import Problems
 
 
-def open_store(url: str, folder: Path, table: SeriesTable, memory: int) -> DuckStore:
+def open_store(
+    url: str, folder: Path, table: SeriesTable, memory: int, *, few: int = closing.FEW
+) -> DuckStore:
     """The store of `[store] url` (`duckdb:` or `duckdb:FILE`), its file in `folder`; `memory` in bytes.
+
+    Days with fewer rows than `few` share their files with other such days.
 
     Raises Problems if the file is another process's, of a newer version, or cannot be had; a damaged file is
     set aside (see `DuckStore.set_aside`) and a fresh one begun.
@@ -45,7 +49,11 @@ def open_store(url: str, folder: Path, table: SeriesTable, memory: int) -> DuckS
         raise Problems.one(
             str(folder), f"cannot be made ({error.strerror})", "choose another data.dir"
         ) from None
-    return DuckStore(folder / (name or "readings.duckdb"), table, memory)
+    return DuckStore(folder / (name or "readings.duckdb"), table, memory, few)
+
+
+FILES_AT_ONCE = 64
+"""So many days are asked at most in one question: each may have a file of its own."""
 
 
 class DuckStore(Writer):
@@ -57,8 +65,9 @@ class DuckStore(Writer):
 
     resolution, tolerance = 1, 0.0
 
-    def __init__(self, file: Path, table: SeriesTable, memory: int) -> None:
+    def __init__(self, file: Path, table: SeriesTable, memory: int, few: int = closing.FEW) -> None:
         super().__init__(file, table, memory)
+        self._few = few
         self._busy: duckdb.DuckDBPyConnection | None = None  # what closes a day
         self._leftover: list[tuple[int, PartFile]] = []  # with the version without them
 
@@ -71,11 +80,11 @@ class DuckStore(Writer):
         self._settle()
         ids = self._ids(series)
         rows = np.flatnonzero(ids >= 0)
-        if len(rows):
-            days = asking.days_of(time[rows])
+        for some in _by_days(rows, time):
+            days = asking.days_of(time[some])
             found = self._ask(
-                lambda view: asking.raw_parts(view, days),
-                lambda con, view: list(asking.find(con, view, rows, ids[rows], time[rows])),
+                lambda view, days=days: view.raw_of(days),  # type: ignore[misc]
+                lambda con, view, some=some: list(asking.find(con, view, some, ids[some], time[some])),  # type: ignore[misc]
                 suspicious=True,
             )
             for each in found:
@@ -137,9 +146,10 @@ class DuckStore(Writer):
 
     def scan(self, start: int, end: int) -> Generator[Readings, None, None]:
         """All raw readings with start <= time < end (epoch ns), in pieces; see Store."""
-        days = sorted({*self._view.hot, *(day for tier, day in self._view.parts if tier == "raw")})
-        for day in days:
-            low, high = max(day * DAY, start), min((day + 1) * DAY, end)
+        with self._reading() as (con, view):
+            stretches = list(asking.stretches(con, view))
+        for first, last in stretches:
+            low, high = max(first, start), min(last, end)
             if low >= high:
                 continue
             with self._reading() as (con, view), self._shelf.held(view.parts_in("raw", low, high)):
@@ -164,35 +174,44 @@ class DuckStore(Writer):
         while not self._leaving.is_set():
             with self._closing, self._telling(), self._borrowed(pinned=False) as (con, view):
                 self._sweep(con)
-                day = closing.due(con, view, now)
-                if day is None:
-                    return
                 self._busy = con
                 try:
-                    self._close_day(con, day)
+                    if not self._tidy_once(con, view, now):
+                        return
                 finally:
                     self._busy = None
 
+    def _tidy_once(self, con: duckdb.DuckDBPyConnection, view: Layout, now: int) -> bool:
+        """Put in order the oldest of what is due; False if there is nothing."""
+        if due := closing.due(con, view, now):
+            [(days, rows)] = {(table.days, sum(due.rows.values())) for table in due.tables}
+            if days == 1 and rows < self._few:
+                self._move_to_the_past(con, due.tables)
+            else:
+                self._close_days(con, due)
+            return True
+        number = closing.due_of_the_past(con, view, now, self._few)
+        if number is not None:
+            self._take_from_the_past(con, number)
+        return number is not None
+
     def shed(self, tier: Tier, before: int) -> int:
-        """Delete whole partitions of the tier that end at or before `before`; gives the bytes freed."""
+        """Delete whole partitions of the tier that end at or before `before`; gives the bytes freed.
+
+        Older rows that have no partition of their own are seen no more, and go with the next closing.
+        """
         with self._closing, self._telling(), self._borrowed(pinned=False) as (con, view):
-            gone = [
-                part
-                for (kind, number), part in view.parts.items()
-                if kind == tier and (number + 1) * SPAN[tier] <= before
-            ]
-            if not gone:
+            gone = [part for part in view.parts.values() if part.tier == tier and part.end <= before]
+            floor = max(view.floor(tier), *(part.end for part in gone), self._few_before(con, tier, before))
+            if floor == view.floor(tier):
                 return 0
-            floor = max(view.floors.get(tier, ALWAYS), *((part.number + 1) * SPAN[tier] for part in gone))
             con.begin()
             for part in gone:
                 manifest.drop(con, part)
             manifest.shed(con, tier, floor)
             self._publish(
                 con,
-                lambda view: replace(
-                    manifest.without(view, [], gone, []), floors={**view.floors, tier: floor}
-                ),
+                lambda view: replace(manifest.changed(view, old=gone), floors={**view.floors, tier: floor}),
             )
             self._leave(gone)
             self._sweep(con)
@@ -207,29 +226,62 @@ class DuckStore(Writer):
         with self._writer:
             self._shut()
 
-    def _close_day(self, con: duckdb.DuckDBPyConnection, day: int) -> None:
+    def _few_before(self, con: duckdb.DuckDBPyConnection, tier: Tier, before: int) -> int:
+        """The tier's floor for the days before `before` that share their parts, or have none yet."""
+        view, day = self._view, before // DAY * DAY
+        oldest = [part.oldest for part in view.parts.values() if part.tier == tier and part.shared]
+        if tier == "raw":
+            oldest += asking.oldest(con, view.past())
+        return day if min(oldest, default=day) < day else ALWAYS
+
+    def _move_to_the_past(self, con: duckdb.DuckDBPyConnection, few: list[HotTable]) -> None:
+        """Days of few rows: their tables are given up, the rows go to where those of other such days are."""
         with self._writer:  # no commit is in the middle of writing to them
-            hot = list(self._view.hot.get(day, ()))
+            past = next(iter(self._view.past()), None) or HotTable(0, 0, next(self._count))
+            made = [] if past in self._view.hot else [past]
+            con.begin()
+            for table in made:
+                con.execute(f"create table {table.name} ({tables.HOT})")
+            for table in few:
+                con.execute(f"insert into {past.name} select * from {table.name}")
+                con.execute(f"drop table {table.name}")
+            self._publish(con, lambda view: manifest.changed(view, gone=few, made=made))
+
+    def _take_from_the_past(self, con: duckdb.DuckDBPyConnection, number: int) -> None:
+        """The rows of SHARED, so many since the epoch, get a table of their own, which is closed next."""
+        days = SHARED // DAY
+        fresh = HotTable(number * days, days, next(self._count))
+        inside = f"time >= {number * SHARED} and time < {(number + 1) * SHARED}"
+        con.begin()
+        con.execute(f"create table {fresh.name} ({tables.HOT})")
+        for table in self._view.past():
+            con.execute(f"insert into {fresh.name} select * from {table.name} where {inside}")
+            con.execute(f"delete from {table.name} where {inside}")
+        self._publish(con, lambda view: manifest.changed(view, made=[fresh]))
+
+    def _close_days(self, con: duckdb.DuckDBPyConnection, due: closing.Due) -> None:
+        with self._writer:  # no commit is in the middle of writing to them
+            hot = [table for table in self._view.hot if table[:2] == due.tables[0][:2]]
             self._sealed.update(hot)
         try:
             view = self._view
-            old = [part for tier in TIERS if (part := view.parts.get((tier, day * DAY // SPAN[tier])))]
+            due = closing.Due(hot, closing.rows_a_day(con, hot))
             try:
-                new = closing.build(con, self._shelf, view, day, hot, self._leaving.is_set)
+                new = closing.build(con, self._shelf, view, due, self._few, self._leaving.is_set)
             except duckdb.Error:
-                if bad := [part for part in old if self._shelf.fault(con, part)]:
-                    self._lose(bad)  # it is gone, with or without this day: the next round goes on without
+                parts = [part for tier in TIERS for part in view.parts_in(tier, *due.span)]
+                if bad := [part for part in parts if self._shelf.fault(con, part)]:
+                    self._lose(bad)  # it is gone, with or without these days: the next round goes on without
                     return
                 raise
-            places = {(part.tier, part.number) for part in new}
-            old = [part for part in old if (part.tier, part.number) in places]
+            old = [view.parts[part.key] for part in new if part.key in view.parts]
             con.begin()
             for part in new:
                 manifest.put(con, part)
             for table in hot:
                 manifest.renew(con, table)
                 con.execute(f"drop table {table.name}")
-            self._publish(con, lambda view: manifest.without(view, hot, old, new))
+            self._publish(con, lambda view: manifest.changed(view, gone=hot, old=old, new=new))
         finally:
             self._sealed.difference_update(hot)
         self._leave(old)
@@ -262,3 +314,16 @@ class DuckStore(Writer):
             return
         except (duckdb.Error, OSError) as error:
             raise StoreError(f"{self._file}: {str(error).splitlines()[0]}", permanent=False) from error
+
+
+def _by_days(rows: I64, time: I64) -> Iterator[I64]:
+    """The rows (places in `time`), those of a few days together."""
+    if not len(rows):
+        return
+    days = np.unique(time[rows] // DAY)
+    if len(days) <= FILES_AT_ONCE:
+        yield rows
+        return
+    turn = np.searchsorted(days, time[rows] // DAY) // FILES_AT_ONCE
+    for number in range(int(turn.max()) + 1):
+        yield rows[turn == number]

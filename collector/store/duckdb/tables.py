@@ -12,20 +12,17 @@ import numpy as np
 from collector.core.readings import I32, SeriesTable
 from collector.store.base import Reject, plain
 
-SCHEMA = 2
+SCHEMA = 3
 
-_PARTS = """
-create table parts (tier varchar not null, number bigint not null, generation bigint not null,
-                    rows bigint not null, readings bigint not null, bytes bigint not null,
-                    oldest bigint not null, newest bigint not null);
-create table floors (tier varchar not null, time bigint not null);
-create table newest (series integer not null, time bigint not null, value double not null);
-"""
 CREATE = f"""
 begin;
-{_PARTS}
+create table parts (tier varchar not null, shared boolean not null, number bigint not null,
+                    generation bigint not null, rows bigint not null, readings bigint not null,
+                    bytes bigint not null, oldest bigint not null, newest bigint not null);
+create table floors (tier varchar not null, time bigint not null);
+create table newest (series integer not null, time bigint not null, value double not null);
 create table meta (version integer not null);
-insert into meta values (2);
+insert into meta values ({SCHEMA});
 create table series (id integer not null, site varchar not null, device varchar not null,
                      metric varchar not null);
 create table rejects ("offset" bigint not null, received bigint not null, topic varchar not null,
@@ -43,9 +40,6 @@ HOT_TABLES = r"""
 select table_name from duckdb_tables()
 where database_name = current_database() and table_name like 'hot\_%' escape '\'
 """
-DAY = 86_400 * 10**9
-_DAY = f"(time - ((time % {DAY}) + {DAY}) % {DAY}) // {DAY}"
-MIGRATED = f"begin; {_PARTS} {{moves}} drop table readings; update meta set version = {SCHEMA}; commit"
 LEDGER = """
 select cursor, messages, stored, duplicate, quarantined, dropped, "values", conflicts, qos0 from ledger
 """
@@ -80,20 +74,14 @@ def named(con: duckdb.DuckDBPyConnection, name: str, columns: dict[str, Any]) ->
             con.unregister(name)
 
 
+def number_of(time: str, width: int) -> str:
+    """SQL: in which stretch of `width` ns since the epoch a time is."""
+    return f"({time} - (({time} % {width}) + {width}) % {width}) // {width}"
+
+
 def scalar(con: duckdb.DuckDBPyConnection, query: str) -> Any:
     """The one value the query gives, its result read to the end: an unfinished one blocks what follows."""
     return con.execute(query).fetchall()[0][0]
-
-
-def migrate(con: duckdb.DuckDBPyConnection) -> None:
-    """From schema 1, which had all readings in one table, to a table a day: all in one transaction."""
-    days = con.execute(f"select distinct {_DAY} from readings order by all").fetchall()
-    moves = ""
-    for number, (day,) in enumerate(days):
-        moves += f"""create table "hot_{day}_{number}" ({HOT});
-insert into "hot_{day}_{number}" select series, time, value, quality, received from readings
-where time >= {day * DAY} and time < {(day + 1) * DAY};"""
-    con.execute(MIGRATED.format(moves=moves))
 
 
 def scan(con: duckdb.DuckDBPyConnection) -> None:

@@ -16,7 +16,12 @@ from collector.store.duckdb import asking, manifest, tables
 from collector.store.duckdb.database import DuckFile
 from collector.store.duckdb.layout import HotTable
 from collector.store.duckdb.tables import named, reject_columns, scalar, series_columns, series_numbers
-from collector.store.tiers import DAY
+from collector.store.tiers import ALWAYS, DAY
+
+OPEN = 8
+"""So many days at most have a table of their own, and more only"""
+NEWEST = 2
+"""for so many days of one commit that are newer than all others."""
 
 
 class Writer(DuckFile):
@@ -70,8 +75,9 @@ class Writer(DuckFile):
         ledgers = con.execute(tables.LEDGER).fetchall()
         self._ledger = _ledger(ledgers[0]) if ledgers else None
         self._rejects: int = scalar(con, "select count(*) from rejects")
-        made = [table.number for there in self._view.hot.values() for table in there]
-        self._count = count(max(made, default=0) + 1)  # the numbers of the tables to come
+        self._count = count(
+            max((table.number for table in self._view.hot), default=0) + 1
+        )  # the numbers of the tables to come
 
     def _ids(self, numbers: I32) -> I32:
         self._map = cast(I32, grown(self._map, len(self._table), -1))
@@ -109,25 +115,56 @@ class Writer(DuckFile):
             kept = self._refuse(con, rejects) if rejects else self._rejects
             self._put(con, ledger)
             if made:
-                self._publish(con, lambda view: manifest.having(view, made))
+                self._publish(con, lambda view: manifest.changed(view, made=made))
             else:
                 con.commit()
         self._rejects = kept
         self._next += len(fresh)
 
     def _insert(self, con: duckdb.DuckDBPyConnection, time: I64) -> list[HotTable]:
-        """Each row into a table of its day; gives the tables that were made for it."""
-        made = []
+        """Each row into the table of its day, or of the past; gives the tables that were made for it."""
         days = asking.days_of(time)
-        for day in days:
-            there = [table for table in self._view.hot.get(day, ()) if table not in self._sealed]
-            table = there[-1] if there else HotTable(day, next(self._count))
-            if not there:
-                con.execute(f"create table {table.name} ({tables.HOT})")
-                made.append(table)
-            inside = f" where time >= {day * DAY} and time < {(day + 1) * DAY}" if len(days) > 1 else ""
-            con.execute(f"insert into {table.name} select * from rows{inside}")
+        places, made = self._tables(days)
+        for table in made:
+            con.execute(f"create table {table.name} ({tables.HOT})")
+        own = {day: table for day, table in zip(days, places, strict=True) if table.days}
+        inside = {day: f"time >= {day * DAY} and time < {(day + 1) * DAY}" for day in own}
+        for day, table in own.items():
+            where = f" where {inside[day]}" if len(days) > 1 else ""
+            con.execute(f"insert into {table.name} select * from rows{where}")
+        if len(own) < len(days):
+            [past] = {table for table in places if not table.days}
+            where = " and ".join(f"not ({each})" for each in inside.values()) or "true"
+            con.execute(f"insert into {past.name} select * from rows where {where}")
         return made
+
+    def _tables(self, days: list[int]) -> tuple[list[HotTable], list[HotTable]]:
+        """For each day its table; and those of them that are to be made.
+
+        No more than OPEN days have one of their own, so that neither memory nor files grow with the days that
+        somebody sends; but the newest of all days always have one. The others share a table of the past.
+        """
+        view = self._view
+        open_ = {table.first: table for table in view.hot if table.days == 1 and table not in self._sealed}
+        many, newest = (
+            sum(table.days == 1 for table in view.hot),
+            max((table.first for table in view.hot), default=ALWAYS),
+        )
+        past = next(iter(view.past()), None)
+        places, made = list[HotTable](), list[HotTable]()
+        for day in reversed(days):
+            table = open_.get(day)
+            if table is None and (many < OPEN or (day > newest and len(made) < NEWEST)):
+                table = HotTable(day, 1, next(self._count))
+                made.append(table)
+                many += 1
+            elif table is None:
+                if past is None:
+                    past = HotTable(0, 0, next(self._count))
+                    made.append(past)
+                table = past
+            places.append(table)
+        return places[::-1], made
 
     def _refuse(self, con: duckdb.DuckDBPyConnection, rejects: list[Reject]) -> int:
         con.execute("insert into rejects select * from refused")
