@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from collector.alarms.model import Transition
 from collector.core.config import Config
-from collector.core.holding import Holding
 from collector.core.readings import I64, U8, SeriesTable
 from collector.core.records import Action
 from collector.state import State
+from collector.storage.holding import Holding
 from collector.store.base import Store
 from devices.model import Presence
 from devices.region import Region

@@ -12,7 +12,7 @@ from collector.cli.options import CONFIG, AsJson, ConfigFile
 
 if TYPE_CHECKING:
     from collector.core.config import Config
-    from collector.core.contract import Need, Plan
+    from collector.storage.contract import Need, Plan
     from devices.region import Region
 
 PLAN = """
@@ -87,8 +87,8 @@ def admit(
     import getpass  # noqa: PLC0415
 
     from collector.core.config import load  # noqa: PLC0415
-    from collector.operation.admission import admit as write_down  # noqa: PLC0415
     from collector.state import State  # noqa: PLC0415
+    from collector.storage.admission import admit as write_down  # noqa: PLC0415
     from devices.problems import Problems  # noqa: PLC0415
 
     if not reason.strip():
@@ -133,7 +133,7 @@ def _region(settings: Config, folder: Path | None) -> Region:
 
 
 def _plan(settings: Config, region: Region) -> Plan:
-    from collector.operation.admission import plan_of  # noqa: PLC0415
+    from collector.storage.admission import plan_of  # noqa: PLC0415
 
     found = plan_of(settings, region)
     assert found is not None
@@ -144,7 +144,7 @@ def _print(found: Plan) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     from collector.cli import show  # noqa: PLC0415
-    from collector.core.contract import human  # noqa: PLC0415
+    from collector.storage.contract import human  # noqa: PLC0415
 
     rates, costs = found.rates, found.costs
     rows: list[tuple[str | Text, ...]] = [

@@ -16,9 +16,9 @@ from collector.ingest.journal import Journal
 from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
-from collector.operation.admission import Admission
-from collector.operation.keeper import Keeper
 from collector.state import State
+from collector.storage.admission import Admission
+from collector.storage.keeper import Keeper
 from collector.store.base import Store
 
 

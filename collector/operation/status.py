@@ -10,12 +10,12 @@ from typing import Any
 
 from collector.alarms.model import Transition
 from collector.api.collector import Health, Last, Newest
-from collector.core.holding import Holding
 from collector.core.records import Action, RecordKind
 from collector.operation.backupwatch import BackupWatch
 from collector.operation.figures import exposition
 from collector.operation.parts import Parts
 from collector.operation.staging import stage, staging
+from collector.storage.holding import Holding
 from devices.model import Presence
 from devices.problems import Problems
 from devices.region import Region

@@ -15,6 +15,7 @@ from collector.store.base import Tier
 NS = 10**9
 DAY = 86_400 * NS
 TIERS: tuple[Tier, ...] = ("raw", "minute", "hour")
+"""In the order in which they are shed."""
 WIDTH: dict[Tier, int] = {"raw": 1, "minute": 60 * NS, "hour": 3_600 * NS}
 SPAN: dict[Tier, int] = {"raw": DAY, "minute": DAY, "hour": 32 * DAY}
 UNIT: dict[Tier, int] = {"raw": 10**6, "minute": 60 * NS, "hour": 3_600 * NS}

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from collector.api.collector import Health
-from collector.core.holding import DeviceCost, Holding, KindCost, ShareUse, Shed
 from collector.operation.figures import COUNTERS, FATES, GAUGES, exposition
+from collector.storage.holding import DeviceCost, Holding, KindCost, ShareUse, Shed
 from tests.unit import api_desk
 
 DAY = 86_400 * 10**9

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from collector.core.config import Storage
+from collector.store.base import Tier
+from collector.store.tiers import TIERS
 from devices.catalogue import CLOCK_WRONG, COLLECTOR, KINDS
 from devices.model import Device
 
 Share = Literal["raw", "minute", "hour", "journal", "state", "margin"]
-Kept = Literal["raw", "minute", "hour"]
-KEPT: Final[tuple[Kept, ...]] = ("raw", "minute", "hour")
-"""What retention and shedding speak of, in the order of shedding: raw readings first."""
 DAY: Final = 86_400.0
 HORIZON: Final = 3_650.0
 """Days of alerts and audit that are planned for: they are never shed."""
@@ -41,7 +40,7 @@ class Costs:
     minute: float = 20.0
     hour: float = 20.0
     message: float = 300.0
-    measured: tuple[Kept, ...] = ()  # which of them the store has told
+    measured: tuple[Tier, ...] = ()  # which of them the store has told
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Measured:
     days: float
 
 
-def with_measured(costs: Costs, found: Mapping[Kept, Measured]) -> Costs:
+def with_measured(costs: Costs, found: Mapping[Tier, Measured]) -> Costs:
     """The costs, those replaced that the store can tell: from a week and 100,000 rows on; a byte at least."""
     told = {
         tier: max(1.0, each.bytes / each.rows)
@@ -66,7 +65,7 @@ def with_measured(costs: Costs, found: Mapping[Kept, Measured]) -> Costs:
         costs,
         minute=told.get("minute", costs.minute),
         hour=told.get("hour", costs.hour),
-        measured=tuple(tier for tier in KEPT if tier in told),
+        measured=tuple(tier for tier in TIERS if tier in told),
     )
 
 
@@ -116,7 +115,7 @@ class Plan:
         what = f"this needs {human(self.total)}, and the capacity is {human(self.capacity)}"
         if self.suggestion is None:
             return what, "not even a day of everything fits: give it more room, or make the journal smaller"
-        kept = ", ".join(f'{tier} = "{round(getattr(self.suggestion, tier) / DAY)}d"' for tier in KEPT)
+        kept = ", ".join(f'{tier} = "{round(getattr(self.suggestion, tier) / DAY)}d"' for tier in TIERS)
         return what, f"{kept} fit"
 
 
@@ -159,11 +158,11 @@ def plan(sent: Rates, asked: Storage, journal_cap: int, costs: Costs, capacity: 
     """What the settings need of the capacity (bytes) for these rates, and what would fit."""
     room = int(capacity * (1 - asked.margin))
     fixed = journal_cap + state_bytes(sent)
-    needed = {tier: tier_bytes(sent, costs, tier, getattr(asked, tier) / DAY) for tier in KEPT}
+    needed = {tier: tier_bytes(sent, costs, tier, getattr(asked, tier) / DAY) for tier in TIERS}
     spare = room - fixed - sum(needed.values())
     needs = [
         Need(tier, needed[tier], getattr(asked, tier) / DAY, _days(sent, costs, tier, needed[tier] + spare))
-        for tier in KEPT
+        for tier in TIERS
     ]
     messages = sent.messages * costs.message
     needs += [
@@ -175,7 +174,7 @@ def plan(sent: Rates, asked: Storage, journal_cap: int, costs: Costs, capacity: 
     return Plan(capacity, tuple(needs), spare >= 0, suggestion, sent, costs)
 
 
-def tier_bytes(sent: Rates, costs: Costs, tier: Kept, days: float) -> int:
+def tier_bytes(sent: Rates, costs: Costs, tier: Tier, days: float) -> int:
     """What a tier needs for so many days."""
     if tier == "raw":
         hot = min(days, HOT_DAYS)
@@ -190,7 +189,7 @@ def state_bytes(sent: Rates) -> int:
     return math.ceil(HORIZON * (alerts * _ALERT_BYTES + _AUDIT_A_DAY * _AUDIT_BYTES))
 
 
-def _days(sent: Rates, costs: Costs, tier: Kept, room: int) -> float | None:
+def _days(sent: Rates, costs: Costs, tier: Tier, room: int) -> float | None:
     """The days of a tier that fit into so many bytes; None where nothing is sent."""
     if room <= 0:
         return 0.0 if sent.readings else None
@@ -206,13 +205,13 @@ def _suggest(sent: Rates, asked: Storage, costs: Costs, room: int) -> Storage | 
     """Shorten raw, then minute, then hour until it fits: to a week, a month, a year; else to a day each."""
     found = asked
     for tier, least in (
-        (tier, floor) for floors in _FLOORS for tier, floor in zip(KEPT, floors, strict=True)
+        (tier, floor) for floors in _FLOORS for tier, floor in zip(TIERS, floors, strict=True)
     ):
-        others = sum(tier_bytes(sent, costs, t, getattr(found, t) / DAY) for t in KEPT if t != tier)
+        others = sum(tier_bytes(sent, costs, t, getattr(found, t) / DAY) for t in TIERS if t != tier)
         now = getattr(found, tier) / DAY
         days = min(_days(sent, costs, tier, room - others) or 0.0, now)
         found = found.model_copy(update={tier: max(min(least, now), math.floor(days + 1e-9)) * DAY})
-        if sum(tier_bytes(sent, costs, t, getattr(found, t) / DAY) for t in KEPT) <= room:
+        if sum(tier_bytes(sent, costs, t, getattr(found, t) / DAY) for t in TIERS) <= room:
             return found
     return None
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from collector.core.config import Config
-from collector.core.contract import Costs, Plan, human, plan, rates, with_measured
-from collector.operation.samples import measured
 from collector.state import State
+from collector.storage.contract import Costs, Plan, human, plan, rates, with_measured
+from collector.storage.samples import measured
 from devices import region as regions
 from devices.problems import Problems
 from devices.region import Region

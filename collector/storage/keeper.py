@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from collector.core.config import Config
-from collector.core.contract import KEPT, Costs, Kept, Plan, Share, human, with_measured
-from collector.core.forecast import Growing, days_until
-from collector.core.holding import Holding, ShareUse
 from collector.core.readings import I64, SeriesTable
-from collector.operation.costs import Bill, bill
-from collector.operation.samples import FILE, Samples
-from collector.operation.shedding import DAY, Delete, Usage, decide
-from collector.store.base import Store, StoreError
+from collector.storage.contract import Costs, Plan, Share, human, with_measured
+from collector.storage.costs import Bill, bill
+from collector.storage.forecast import Growing, days_until
+from collector.storage.holding import Holding, ShareUse
+from collector.storage.samples import FILE, Samples
+from collector.storage.shedding import DAY, Delete, Usage, decide
+from collector.store.base import Store, StoreError, Tier
+from collector.store.tiers import TIERS
 from devices.model import Device
 
 log = logging.getLogger(__name__)
@@ -114,8 +115,8 @@ class Keeper:
         return found
 
     def _keep(self, now: int) -> Usage:
-        usage, step, spent, done = self._usage(), 1, set[Kept](), set[Delete]()
-        deleted, freed = dict[tuple[Kept, str], Delete](), dict[tuple[Kept, str], int]()
+        usage, step, spent, done = self._usage(), 1, set[Tier](), set[Delete]()
+        deleted, freed = dict[tuple[Tier, str], Delete](), dict[tuple[Tier, str], int]()
         for _ in range(ROUNDS):
             deletes = decide(usage, self._contract, now, step=step, spent=spent, done=done)
             if not deletes:
@@ -141,7 +142,7 @@ class Keeper:
         return usage
 
     def _tell(
-        self, deleted: Mapping[tuple[Kept, str], Delete], freed: Mapping[tuple[Kept, str], int], now: int
+        self, deleted: Mapping[tuple[Tier, str], Delete], freed: Mapping[tuple[Tier, str], int], now: int
     ) -> None:
         for key, each in deleted.items():
             if not freed[key]:
@@ -221,7 +222,7 @@ def _shares(usage: Usage, plan: Plan | None) -> tuple[ShareUse, ...]:
     tiers = {tier.tier: tier for tier in usage.tiers}
     found = [
         ShareUse(name, tier.bytes, planned.get(name, 0), tier.rows, tier.oldest, tier.newest)
-        for name in KEPT
+        for name in TIERS
         if (tier := tiers.get(name))
     ]
     return (
@@ -231,7 +232,7 @@ def _shares(usage: Usage, plan: Plan | None) -> tuple[ShareUse, ...]:
     )
 
 
-def _fewer(before: Usage, after: Usage) -> Iterator[tuple[Kept, int]]:
+def _fewer(before: Usage, after: Usage) -> Iterator[tuple[Tier, int]]:
     now = {tier.tier: tier.rows for tier in after.tiers}
     for tier in before.tiers:
         if (rows := tier.rows - now.get(tier.tier, 0)) > 0:

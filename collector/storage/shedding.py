@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from collector.core.config import Storage
-from collector.core.contract import KEPT, Kept
-from collector.store.base import TierUsage
+from collector.store.base import Tier, TierUsage
+from collector.store.tiers import TIERS
 
 DAY = 86_400 * 10**9
 _SLICE = 16
@@ -43,7 +43,7 @@ class Usage:
 class Delete:
     """Delete the tier's partitions that end at or before `before` (epoch ns)."""
 
-    tier: Kept
+    tier: Tier
     before: int
     why: Literal["age", "room"]
 
@@ -54,7 +54,7 @@ def decide(
     now: int,
     *,
     step: int = 1,
-    spent: Collection[Kept] = (),
+    spent: Collection[Tier] = (),
     done: Collection[Delete] = (),
 ) -> list[Delete]:
     """What to delete at `now` (epoch ns); nothing without a capacity.
@@ -68,7 +68,7 @@ def decide(
     tiers = {tier.tier: tier for tier in usage.tiers}
     aged = [
         Delete(name, before, "age")
-        for name in KEPT
+        for name in TIERS
         if (tier := tiers.get(name)) and tier.oldest is not None
         if tier.oldest < (before := _day(now - round(getattr(contract, name) * 1e9)))
     ]
@@ -77,7 +77,7 @@ def decide(
     excess = usage.held - round(contract.shed * contract.capacity)
     if excess <= 0:
         return []
-    for name in KEPT:
+    for name in TIERS:
         found = tiers.get(name)
         if found is not None and name not in spent and (delete := _oldest_of(found, excess, step)):
             return [delete]

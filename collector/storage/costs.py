@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collector.core.contract import DAY, Costs, metrics_of, readings_a_day
-from collector.core.holding import DeviceCost, KindCost
 from collector.core.readings import F64, I64, SeriesTable
+from collector.storage.contract import DAY, Costs, metrics_of, readings_a_day
+from collector.storage.holding import DeviceCost, KindCost
 from devices.catalogue import KINDS
 from devices.model import Device
 

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from collector.core.contract import KEPT, Kept, Measured
-from collector.core.forecast import slope
-from collector.core.holding import Shed
-from collector.store.base import TierUsage
+from collector.storage.contract import Measured
+from collector.storage.forecast import slope
+from collector.storage.holding import Shed
+from collector.store.base import Tier, TierUsage
+from collector.store.tiers import TIERS
 
 log = logging.getLogger(__name__)
 FILE = "storage.json"
@@ -33,8 +34,8 @@ class Samples:
         self._file = file
         self._rows: list[dict[str, int]] = []
         self._gone_rows: dict[str, int] = {}
-        self.shed: dict[tuple[Kept, str], Shed] = {}
-        self.measured: dict[Kept, Measured] = {}
+        self.shed: dict[tuple[Tier, str], Shed] = {}
+        self.measured: dict[Tier, Measured] = {}
         self.growth: Mapping[str, float] = {}
         try:
             self._load(json.loads(file.read_text("utf-8")))
@@ -68,12 +69,12 @@ class Samples:
         self.growth = self._grow()
         self.save()
 
-    def note(self, tier: Kept, freed: int, before: int, now: int, why: str) -> None:
+    def note(self, tier: Tier, freed: int, before: int, now: int, why: str) -> None:
         """So many bytes more were shed of the tier."""
         sofar = self.shed[tier, why].bytes if (tier, why) in self.shed else 0
         self.shed[tier, why] = Shed(tier, sofar + freed, before, now, why)
 
-    def note_rows(self, tier: Kept, rows: int) -> None:
+    def note_rows(self, tier: Tier, rows: int) -> None:
         """So many rows more were shed of the tier."""
         self._gone_rows[tier] = self._gone_rows.get(tier, 0) + rows
 
@@ -99,7 +100,7 @@ class Samples:
         if len(lately) < 3 or lately[-1]["at"] - lately[0]["at"] < _LEAST:
             return {}
         found = {"state": _slope(lately, "at", "state") or 0.0}
-        for tier in KEPT:
+        for tier in TIERS:
             came, each = _slope(lately, "at", _rows(tier)), _slope(self._rows, _rows(tier), tier) or 0.0
             if came is not None:
                 found[tier] = came * each
@@ -114,11 +115,11 @@ class Samples:
                 kept.append(row)
         return [row for row in kept if row["at"] > now - LONG]
 
-    def _gone(self, tier: Kept) -> int:
+    def _gone(self, tier: Tier) -> int:
         return sum(each.bytes for each in self.shed.values() if each.tier == tier)
 
 
-def measured(folder: Path) -> Mapping[Kept, Measured]:
+def measured(folder: Path) -> Mapping[Tier, Measured]:
     """What the collector that keeps its data in the folder measured last; empty if it never did."""
     return Samples(folder / FILE).measured
 

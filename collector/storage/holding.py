@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from collector.core.contract import Kept, Share
+from collector.storage.contract import Share
+from collector.store.base import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class ShareUse:
 class Shed:
     """What was deleted of a tier so far for one reason: bytes; up to which time, and when last (epoch ns)."""
 
-    tier: Kept
+    tier: Tier
     bytes: int
     before: int
     at: int
