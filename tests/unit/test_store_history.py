@@ -186,3 +186,34 @@ def test_memory_that_does_not_suffice_is_emptied_before_the_next_try(store: Duck
     assert not said.value.permanent
     sending.neighbours(1)
     assert all_there(sending, store)
+
+
+def test_old_readings_keep_coming_while_those_before_them_are_put_away(small: DuckStore) -> None:
+    sending = Sending(small)
+    sending.neighbours(0)
+    sending.commit(*sending.history(0, 90))
+    wrong: list[BaseException] = []
+
+    def tidy() -> None:
+        try:
+            for hour in range(2, 4):
+                small.tidy(NOW + hour * 3_600 * NS)
+        except BaseException as error:
+            wrong.append(error)
+
+    tidying = threading.Thread(target=tidy)
+    tidying.start()
+    round_ = 0
+    while tidying.is_alive() or round_ < 5:
+        round_ += 1
+        more = ((OLD, when + round_, value) for _, when, value in sending.history(0, 90)[::7])
+        sending.commit(*more, received=NOW + 5 * 3_600 * NS)
+        sending.neighbours(round_)
+        time.sleep(0.01)
+    assert not wrong
+    assert all_there(sending, small)
+    number = small._table.number(OLD)
+    there, _ = small.find(
+        np.full(len(sending.kept[OLD]), number, np.int32), np.array([*sending.kept[OLD]], np.int64)
+    )
+    assert there.all()
