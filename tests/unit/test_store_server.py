@@ -287,3 +287,15 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 def test_it_is_a_store(tmp_path: Path) -> None:
     store: Store = opened(tmp_path, Fake())[0]
     store.close()
+
+
+def test_accounts_that_have_lost_their_version_are_set_aside(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path, Fake())
+    store.close()
+    with sqlite3.connect(tmp_path / "accounts.db") as con:
+        con.execute("delete from meta")
+    con.close()
+    store, _ = opened(tmp_path, Fake())
+    assert "does not say what version it is" in store.set_aside[0]
+    assert store.ledger() is None
+    store.close()

@@ -73,7 +73,12 @@ class Accounts:
             ) from None
         except sqlite3.DatabaseError as error:
             self._put_aside(error)
-            self._con = self._open()
+            try:
+                self._con = self._open()
+            except sqlite3.Error as again:
+                raise Problems.one(
+                    str(file), f"a fresh one cannot be begun ({again})", "mend the disk"
+                ) from None
 
     def snapshot(self, folder: Path) -> None:
         """A copy of the file, of one moment, into `folder`."""
@@ -186,7 +191,9 @@ class Accounts:
         return con
 
     def _check(self, con: sqlite3.Connection) -> None:
-        (version,) = con.execute("select version from meta").fetchone()
+        (version,) = con.execute("select version from meta").fetchone() or (None,)
+        if version is None:
+            raise sqlite3.DatabaseError("it does not say what version it is")
         if version > SCHEMA:
             what = f"was written by a newer collector (schema {version}, this one knows {SCHEMA})"
             raise Problems.one(str(self._file), what, "install that version, or choose another data.dir")
@@ -239,7 +246,7 @@ class Accounts:
                 raise StoreError(f"{self._file}: {error}", permanent=False) from error
             except sqlite3.ProgrammingError as error:
                 raise StoreError(f"{self._file} is closed", permanent=False) from error
-            except sqlite3.DatabaseError as error:
+            except sqlite3.Error as error:
                 raise StoreError(f"{self._file}: {error}", permanent=True) from error
 
     def _put_aside(self, error: sqlite3.Error) -> None:

@@ -23,12 +23,11 @@ from collector.store.server import scanning
 from collector.store.server.folding import fold
 from collector.store.server.lines import FIELD, QUALITY, speakable
 from collector.store.server.remote import Newest, Piece
-from collector.store.server.web import LineWriter, Web, authorization, failed, must_be_let_in
-from devices.problems import Problems
+from collector.store.server.victoriacheck import checked
+from collector.store.server.web import LineWriter, Web, authorization, failed
 
 MS = 1_000_000
 SETTLES = 60.0
-OLDEST = (1, 79)
 _HOUR = 3_600_000
 _DEVICES = 50  # in one question
 _BUCKETS = 10_000  # in one answer; the server gives 30,000 at most
@@ -41,16 +40,8 @@ _ROLLUPS: dict[Aggregate, str] = {
     "last": "last_over_time",
     "count": "count_over_time",
 }
-_FLAGS = {  # what the server must run with, so that what is written is what is found
-    "dedup.minScrapeInterval": ("1ms", "counts twice what is written twice after an outage"),
-    "influxMeasurementFieldSeparator": ("_", "names our series otherwise"),
-    "influxSkipMeasurement": ("false", "names our series otherwise"),
-    "influxSkipSingleField": ("false", "names our series otherwise"),
-    "influxTrimTimestamp": ("1ms", "cuts our times"),
-}
 _OURS = f'{{{{__name__=~".+_({FIELD}|{QUALITY})",site!="",site!="{{}}"}}}}'
 """All that is ours. A new number each time: the server remembers for seconds what a selector found."""
-_YEARS = re.compile(r"(\d+(?:\.\d+)?)y")
 
 
 class Victoria:
@@ -71,26 +62,7 @@ class Victoria:
 
     def check(self) -> list[str]:
         """Raises Problems for what a person must mend, StoreError while it is away; gives doubts."""
-        url = self._web.url
-        answer = self._web.get("/metrics")
-        must_be_let_in(url, answer, self._token)
-        must_be_let_in(
-            url, self._web.get("/api/v1/query", {"query": "1"}), self._token
-        )  # /metrics may be open
-        found = re.search(r'^vm_app_version\{.*?short_version="v?(\d+)?\.?(\d+)?', answer.text, re.M)
-        flags = dict(re.findall(r'^flag\{name="([^"]+)", value="([^"]*)"', answer.text, re.M))
-        if answer.status_code >= 500:
-            raise failed(url, answer.status_code, answer.text)
-        if found is None or "storageDataPath" not in flags:
-            raise Problems.one("store.url", f"{url} is no single-node VictoriaMetrics", "name one's address")
-        if found[1] and (int(found[1]), int(found[2])) < OLDEST:
-            what = f"{url} is VictoriaMetrics {found[1]}.{found[2]}, which is too old"
-            raise Problems.one("store.url", what, f"{OLDEST[0]}.{OLDEST[1]} or newer is needed")
-        for name, (wanted, harm) in _FLAGS.items():
-            if flags.get(name, wanted) != wanted:
-                what = f"{url} runs with -{name}={flags[name]} and so {harm}"
-                raise Problems.one("store.url", what, f"start it with -{name}={wanted}")
-        return self._doubts(flags.get("retentionPeriod", ""))
+        return checked(self._web, self._token)
 
     def incarnation(self) -> str:
         """The server's start, and how often its counters fell since: a start takes less than their second."""
@@ -179,13 +151,6 @@ class Victoria:
         """Let go of its connections."""
         self._web.close()
         self._lines.close()
-
-    def _doubts(self, retention: str) -> list[str]:
-        years = _YEARS.fullmatch(retention)
-        if years and float(years[1]) >= 1:
-            return []
-        what = f"{self._web.url} runs with -retentionPeriod={retention}: what is older is lost without a word"
-        return [f"{what}; start it with -retentionPeriod=5y or more"]
 
     def _find(
         self, keys: list[SeriesKey], which: I64, times: I64, rows: I64, there: Bools, value: F64
