@@ -77,7 +77,7 @@ def export(
     with closing(open_store(store_config, folder, table)) as store:
         try:
             low, high = _span(store, start, end)
-            wanted = exporting.Wanted(low, high, site, device, metric)
+            wanted = exporting.Selection(low, high, site, device, metric)
             total = exporting.export(store, table, wanted, to, told)
         except StoreError as error:
             raise Problems.one("--from", str(error), "try again once it answers") from None

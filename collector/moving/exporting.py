@@ -30,7 +30,7 @@ from rows join series on rows.series = series.id order by site, device, metric, 
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Selection:
     """Which readings: start <= time < end (epoch ns); of one site, device, metric, where these are given."""
 
     start: int
@@ -41,7 +41,7 @@ class Wanted:
 
 
 def export(
-    store: Store, table: SeriesTable, wanted: Wanted, folder: Path, told: Callable[[Path, int], None]
+    store: Store, table: SeriesTable, wanted: Selection, folder: Path, told: Callable[[Path, int], None]
 ) -> int:
     """A file `readings-YYYY-MM-DD.parquet` for each day with readings; `told` hears of it.
 
@@ -82,7 +82,7 @@ def _workshop(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _collect(
-    con: duckdb.DuckDBPyConnection, pieces: Iterator[Readings], table: SeriesTable, wanted: Wanted
+    con: duckdb.DuckDBPyConnection, pieces: Iterator[Readings], table: SeriesTable, wanted: Selection
 ) -> int:
     seen = np.empty(0, np.int32)
     for piece in pieces:
@@ -100,7 +100,7 @@ def _collect(
     return int(scalar(con, "select count(*) from rows"))
 
 
-def _chosen(table: SeriesTable, series: list[int], wanted: Wanted) -> Bools:
+def _chosen(table: SeriesTable, series: list[int], wanted: Selection) -> Bools:
     asked = (wanted.site, wanted.device, wanted.metric)
     return np.array(
         [

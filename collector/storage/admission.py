@@ -15,7 +15,7 @@ from typing import Any
 
 from collector.core.config import Config
 from collector.state import State
-from collector.storage.contract import Costs, Plan, human, plan, rates, with_measured
+from collector.storage.contract import Costs, StoragePlan, human, plan, rates, with_measured
 from collector.storage.samples import measured
 from devices import region as regions
 from devices.problems import Problems
@@ -26,7 +26,7 @@ ADMIT, MADE = "storage.admit", "storage.contract"
 OVERRIDE = 'or take it on with `nagari storage admit --reason "…"`'
 
 
-def plan_of(config: Config, region: Region, capacity: int | None = None) -> Plan | None:
+def plan_of(config: Config, region: Region, capacity: int | None = None) -> StoragePlan | None:
     """The region's plan, with what a reading was measured to cost; None without a capacity."""
     capacity = capacity or config.storage.capacity
     if capacity is None:
@@ -35,7 +35,7 @@ def plan_of(config: Config, region: Region, capacity: int | None = None) -> Plan
     return plan(rates(region.devices.values()), config.storage, config.journal.max_bytes, costs, capacity)
 
 
-def admit(state: State, plan: Plan, region: str, who: str, reason: str, now: int) -> None:
+def admit(state: State, plan: StoragePlan, region: str, who: str, reason: str, now: int) -> None:
     """Write down that somebody takes on the region of this content hash, though its plan does not fit."""
     detail = {"region": region, "reason": reason, "needs": plan.total, "capacity": plan.capacity}
     state.audit(now, who, ADMIT, detail)
@@ -47,7 +47,7 @@ class Admission:
     def __init__(self, config: Config, state: State, region: Region) -> None:
         """Check the contract at a start. Raises Problems for new settings that do not fit."""
         self._config, self._state = config, state
-        self.plan: Plan | None = None
+        self.plan: StoragePlan | None = None
         self.breach: str | None = None
         self.admitted = False
         self._judge(region)

@@ -70,7 +70,7 @@ def with_measured(costs: Costs, found: Mapping[Tier, Measured]) -> Costs:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class DailyRates:
     """What a region sends in a day: readings, roll-up rows (minute, hour), messages; and its devices."""
 
     readings: float
@@ -91,14 +91,14 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StoragePlan:
     """What is asked for against the capacity. `suggestion`: the settings that fit; None if none can."""
 
     capacity: int
     needs: tuple[Need, ...]
     fits: bool
     suggestion: Storage | None
-    rates: Rates
+    rates: DailyRates
     costs: Costs
 
     @property
@@ -136,16 +136,16 @@ def readings_a_day(kind: str) -> float:
     return metrics_of(kind) * DAY / interval_s(kind)
 
 
-def rates(devices: Iterable[Device]) -> Rates:
+def rates(devices: Iterable[Device]) -> DailyRates:
     """What these devices send in a day. The collector, which may be among them, sends nothing there."""
     kinds = Counter(device.kind for device in devices if device.kind != COLLECTOR)
     return rates_of(kinds)
 
 
-def rates_of(kinds: Mapping[str, int]) -> Rates:
+def rates_of(kinds: Mapping[str, int]) -> DailyRates:
     """What so many devices of each kind send in a day."""
     found = [(count, metrics_of(kind), DAY / interval_s(kind)) for kind, count in kinds.items()]
-    return Rates(
+    return DailyRates(
         readings=sum(count * metrics * times for count, metrics, times in found),
         minute=sum(count * metrics * min(1440.0, times) for count, metrics, times in found),
         hour=sum(count * metrics * min(24.0, times) for count, metrics, times in found),
@@ -154,7 +154,7 @@ def rates_of(kinds: Mapping[str, int]) -> Rates:
     )
 
 
-def plan(sent: Rates, asked: Storage, journal_cap: int, costs: Costs, capacity: int) -> Plan:
+def plan(sent: DailyRates, asked: Storage, journal_cap: int, costs: Costs, capacity: int) -> StoragePlan:
     """What the settings need of the capacity (bytes) for these rates, and what would fit."""
     room = int(capacity * (1 - asked.margin))
     fixed = journal_cap + state_bytes(sent)
@@ -171,10 +171,10 @@ def plan(sent: Rates, asked: Storage, journal_cap: int, costs: Costs, capacity: 
         Need("margin", capacity - room, None, None),
     ]
     suggestion = asked if spare >= 0 else _suggest(sent, asked, costs, room - fixed)
-    return Plan(capacity, tuple(needs), spare >= 0, suggestion, sent, costs)
+    return StoragePlan(capacity, tuple(needs), spare >= 0, suggestion, sent, costs)
 
 
-def tier_bytes(sent: Rates, costs: Costs, tier: Tier, days: float) -> int:
+def tier_bytes(sent: DailyRates, costs: Costs, tier: Tier, days: float) -> int:
     """What a tier needs for so many days."""
     if tier == "raw":
         hot = min(days, HOT_DAYS)
@@ -183,13 +183,13 @@ def tier_bytes(sent: Rates, costs: Costs, tier: Tier, days: float) -> int:
     return math.ceil(rows * each * days)
 
 
-def state_bytes(sent: Rates) -> int:
+def state_bytes(sent: DailyRates) -> int:
     """What alerts, their trail and the audit need over the horizon."""
     alerts = _ALERTS_A_DAY + _ALERTS_PER_DEVICE * sent.devices
     return math.ceil(HORIZON * (alerts * _ALERT_BYTES + _AUDIT_A_DAY * _AUDIT_BYTES))
 
 
-def _days(sent: Rates, costs: Costs, tier: Tier, room: int) -> float | None:
+def _days(sent: DailyRates, costs: Costs, tier: Tier, room: int) -> float | None:
     """The days of a tier that fit into so many bytes; None where nothing is sent."""
     if room <= 0:
         return 0.0 if sent.readings else None
@@ -201,7 +201,7 @@ def _days(sent: Rates, costs: Costs, tier: Tier, room: int) -> float | None:
     return min(room / hot, HOT_DAYS) + max(0.0, room - HOT_DAYS * hot) / (sent.readings * costs.cold)
 
 
-def _suggest(sent: Rates, asked: Storage, costs: Costs, room: int) -> Storage | None:
+def _suggest(sent: DailyRates, asked: Storage, costs: Costs, room: int) -> Storage | None:
     """Shorten raw, then minute, then hour until it fits: to a week, a month, a year; else to a day each."""
     found = asked
     for tier, least in (

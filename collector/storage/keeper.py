@@ -15,7 +15,7 @@ import numpy as np
 
 from collector.core.config import Config
 from collector.core.readings import I64, SeriesTable
-from collector.storage.contract import Costs, Plan, Share, human, with_measured
+from collector.storage.contract import Costs, Share, StoragePlan, human, with_measured
 from collector.storage.costs import Bill, bill
 from collector.storage.forecast import Growing, days_until
 from collector.storage.holding import Holding, ShareUse
@@ -46,7 +46,7 @@ class Sources:
     journal: Callable[[], int]  # bytes on disk
     rates: Callable[[], I64]  # readings by series since it was asked last
     devices: Callable[[], Mapping[str, Device]]
-    contract: Callable[[], tuple[Plan | None, str | None, bool]]  # plan, breach, whether it is admitted
+    contract: Callable[[], tuple[StoragePlan | None, str | None, bool]]  # plan, breach, admitted
     audit: Callable[[int, str, str, Mapping[str, Any]], object]
 
 
@@ -217,7 +217,7 @@ class Keeper:
         return days_until(room, parts)
 
 
-def _shares(usage: Usage, plan: Plan | None) -> tuple[ShareUse, ...]:
+def _shares(usage: Usage, plan: StoragePlan | None) -> tuple[ShareUse, ...]:
     planned: dict[Share, int] = {need.share: need.bytes for need in plan.needs} if plan else {}
     tiers = {tier.tier: tier for tier in usage.tiers}
     found = [

@@ -106,7 +106,7 @@ def closed(store: DuckStore, rows: int) -> list[Row]:
     done.set()
     thread.join()
     used = {usage.tier: usage for usage in store.usage()}
-    size = sum(part.bytes for part in store._view.parts.values() if part.tier == "raw")
+    size = sum(part.bytes for part in store._layout.parts.values() if part.tier == "raw")
     return [
         {"case": f"close a day of {rows:,}", "seconds": round(seconds, 1), "rows/s": round(rows / seconds)},
         {

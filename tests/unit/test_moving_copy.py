@@ -370,4 +370,4 @@ def test_a_copy_of_a_hundred_days_leaves_few_of_them_open(tmp_path: Path) -> Non
             rows = Readings(np.full(20, number, np.int32), when, when / 7, np.zeros(20, np.uint8), when)
             first.commit(rows, [], Ledger(day + 1, day + 1, day + 1, values=20 * day + 20))
         assert Copy(first, second, "duckdb:").run().written == 2_000
-        assert len(second._view.hot) <= 20  # type: ignore[attr-defined]
+        assert len(second._layout.hot) <= 20  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from collector.storage.contract import (
     DAY,
     Costs,
     Measured,
-    Plan,
+    StoragePlan,
     human,
     plan,
     rates,
@@ -32,7 +32,7 @@ def asked(raw: float = 90, minute: float = 730, hour: float = 3650) -> Storage:
     return Storage(raw=raw * DAY, minute=minute * DAY, hour=hour * DAY)
 
 
-def planned(kinds: dict[str, int], kept: Storage, capacity: int = 8 * 10**12) -> Plan:
+def planned(kinds: dict[str, int], kept: Storage, capacity: int = 8 * 10**12) -> StoragePlan:
     return plan(rates_of(kinds), kept, 20 * 10**9, Costs(), capacity)
 
 

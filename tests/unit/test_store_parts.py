@@ -155,7 +155,7 @@ def test_whatever_happens_in_whatever_order_the_points_are_those_of_a_plain_mode
                 case "shed":
                     before = base + int(given_) * DAY  # type: ignore[call-overload]
                     store.shed("raw", before)
-                    model.shed(before, store._view.floor("raw"))
+                    model.shed(before, store._layout.floor("raw"))
                 case _:
                     store.close()
                     store, _ = opened(Path(name), few)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from collector.core.readings import F64, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.store.base import Ledger, Reject, Store, StoreError
 from collector.store.server.accounts import Accounts
-from collector.store.server.refusal import RefusedError
+from collector.store.server.refusal import LinesRefusedError
 from collector.store.server.store import ServerStore
 from devices.problems import Problems
 
@@ -65,7 +65,7 @@ class Fake:
         if trouble is not None:
             raise trouble
         if bad:
-            raise RefusedError("400 partial write", len(bad))
+            raise LinesRefusedError("400 partial write", len(bad))
 
     def sync(self) -> None:
         self.kept |= self.fresh

@@ -30,14 +30,14 @@ def days_of(time: I64) -> list[int]:
 
 
 def find(
-    con: duckdb.DuckDBPyConnection, view: Layout, rows: I64, ids: I32, time: I64
+    con: duckdb.DuckDBPyConnection, layout: Layout, rows: I64, ids: I32, time: I64
 ) -> Iterator[dict[str, Any]]:
     """Of the (ids[i], time[i]) those that are there: numbers in `row`, values in `value`."""
-    if past := view.past():
+    if past := layout.past():
         yield _find(con, rows, ids, time, past, [])
     for day in days_of(time):
         start, end = day * DAY, (day + 1) * DAY
-        hot, parts = [table for table in view.hot_in(start, end) if table.days], view.raw_of([day])
+        hot, parts = [table for table in layout.hot_in(start, end) if table.days], layout.raw_of([day])
         if hot or parts:
             mine = (time >= start) & (time < end)
             yield _find(con, rows[mine], ids[mine], time[mine], hot, parts)
@@ -70,20 +70,20 @@ where kept.place between {place.min()} and {place.max()}""")
         return con.execute(" union all ".join(selects)).fetchnumpy()
 
 
-def lasts(con: duckdb.DuckDBPyConnection, view: Layout, known: I32) -> tuple[I32, I64, F64]:
+def lasts(con: duckdb.DuckDBPyConnection, layout: Layout, known: I32) -> tuple[I32, I64, F64]:
     """The newest reading of each of the known series: (id, time, value)."""
     found = [con.execute("select series, time, value from newest").fetchnumpy()]
     missing = known
-    days = {table.first for table in view.hot if table.days == 1}
+    days = {table.first for table in layout.hot if table.days == 1}
     for day in sorted(days, reverse=True):
-        tables = [table for table in view.hot if (table.first, table.days) == (day, 1)]
+        tables = [table for table in layout.hot if (table.first, table.days) == (day, 1)]
         for since, until in ((day * DAY + 23 * HOUR, (day + 1) * DAY), (day * DAY, day * DAY + 23 * HOUR)):
             if not len(missing):
                 break
             there = _newest(con, tables, missing, since, until)
             found.append(there)
             missing = np.setdiff1d(missing, there["series"]).astype(np.int32)
-    if others := [table for table in view.hot if table.days != 1]:  # they may have newer ones than a day has
+    if others := [table for table in layout.hot if table.days != 1]:  # theirs may be newer
         found.append(_newest(con, others, known, ALWAYS, 2**63 - 1))
     series, time, value = (
         np.concatenate([each[name] for each in found]) for name in ("series", "time", "value")
@@ -104,9 +104,9 @@ where time >= {since} and time < {until} and series in (select series from missi
 """).fetchnumpy()
 
 
-def pieces(con: duckdb.DuckDBPyConnection, view: Layout, start: int, end: int) -> Iterator[dict[str, Any]]:
+def pieces(con: duckdb.DuckDBPyConnection, layout: Layout, start: int, end: int) -> Iterator[dict[str, Any]]:
     """The raw readings with start <= time < end in order of time, in columns."""
-    rows = rollups.readings(view, start, end)
+    rows = rollups.readings(layout, start, end)
     if not rows:
         return
     bins = f"select time // 1000000000 as second, count(*) as n from ({rows}) group by second order by second"
@@ -115,19 +115,19 @@ def pieces(con: duckdb.DuckDBPyConnection, view: Layout, start: int, end: int) -
     first = 1 + np.flatnonzero(np.diff(chunk))
     edges = [start, *(found["second"][first].astype(np.int64) * 10**9).tolist(), end]
     for low, high in pairwise(edges):
-        piece = con.execute(rollups.readings(view, low, high)).fetchnumpy()
+        piece = con.execute(rollups.readings(layout, low, high)).fetchnumpy()
         order = np.argsort(piece["time"], kind="stable")  # most of it is in order: numpy is faster
         yield {name: column[order] for name, column in piece.items()}
 
 
-def stretches(con: duckdb.DuckDBPyConnection, view: Layout) -> Iterator[tuple[int, int]]:
+def stretches(con: duckdb.DuckDBPyConnection, layout: Layout) -> Iterator[tuple[int, int]]:
     """Where there are raw readings, epoch ns, oldest first: 32 days where they are few, else single days."""
-    parts = [part for part in view.parts.values() if part.tier == "raw"]
-    days = {table.first for table in view.hot if table.days} | {
+    parts = [part for part in layout.parts.values() if part.tier == "raw"]
+    days = {table.first for table in layout.hot if table.days} | {
         part.number for part in parts if not part.shared
     }
     shared = {part.number for part in parts if part.shared} | {day * DAY // SHARED for day in days}
-    for table in view.past():
+    for table in layout.past():
         numbers = f"select distinct {number_of('time', SHARED)} from {table.name}"
         shared |= {number for (number,) in con.execute(numbers).fetchall()}
     busy = {day * DAY // SHARED for day in days}
@@ -142,13 +142,13 @@ def oldest(con: duckdb.DuckDBPyConnection, tables: list[HotTable]) -> list[int]:
     return [time for time in found if time is not None]
 
 
-def usage(con: duckdb.DuckDBPyConnection, view: Layout, main_bytes: int) -> list[TierUsage]:
+def usage(con: duckdb.DuckDBPyConnection, layout: Layout, main_bytes: int) -> list[TierUsage]:
     """What is kept, by tier; the main file counts as raw. What is below a tier's floor is seen no more."""
-    shown = f"select count(*), min(time), max(time) from {{}} where time >= {view.floor('raw')}"
-    hot = [con.execute(shown.format(table.name)).fetchall()[0] for table in view.hot]
+    shown = f"select count(*), min(time), max(time) from {{}} where time >= {layout.floor('raw')}"
+    hot = [con.execute(shown.format(table.name)).fetchall()[0] for table in layout.hot]
     found = []
     for tier in TIERS:
-        parts, floor = [part for part in view.parts.values() if part.tier == tier], view.floor(tier)
+        parts, floor = [part for part in layout.parts.values() if part.tier == tier], layout.floor(tier)
         kept = [(part.rows, max(part.oldest, floor), part.newest) for part in parts if part.newest >= floor]
         kept += [row for row in hot if row[0]] if tier == "raw" else []
         size = sum(part.bytes for part in parts) + (main_bytes if tier == "raw" else 0)

@@ -37,7 +37,7 @@ class AbandonedError(Exception):
     """The store is being closed: what was built so far is thrown away."""
 
 
-class Due(NamedTuple):
+class DueTables(NamedTuple):
     """Tables of the same days to be closed, and the rows in each of those days."""
 
     tables: list[HotTable]
@@ -50,30 +50,30 @@ class Due(NamedTuple):
         return first * DAY, (first + days) * DAY
 
 
-def due(con: duckdb.DuckDBPyConnection, view: Layout, now: int) -> Due | None:
+def due(con: duckdb.DuckDBPyConnection, layout: Layout, now: int) -> DueTables | None:
     """The oldest tables that are to be closed at `now` (epoch ns)."""
-    for (first, days), group in groupby(view.hot, lambda table: table[:2]):
+    for (first, days), group in groupby(layout.hot, lambda table: table[:2]):
         tables = list(group)
         if days == 0 or (days == 1 and (first + 1) * DAY + GRACE > now):
             continue
         since = [scalar(con, f"select min(received) from {table.name}") for table in tables]
         if days > 1 or any(when is None or when + WAIT <= now for when in since):
-            return Due(tables, rows_a_day(con, tables))
+            return DueTables(tables, rows_a_day(con, tables))
     return None
 
 
-def due_of_the_past(con: duckdb.DuckDBPyConnection, view: Layout, now: int, few: int) -> int | None:
+def due_of_the_past(con: duckdb.DuckDBPyConnection, layout: Layout, now: int, few: int) -> int | None:
     """The oldest 32 days (their number) whose rows are to leave the past at `now`.
 
     There are enough of them, or the raw tier has been shed beyond them: then the roll-ups keep them.
     """
-    if not (past := view.past()):
+    if not (past := layout.past()):
         return None
     found = con.execute(f"""
 select {number_of("time", SHARED)} as number, count(*), min(received)
 from ({_union("time, received", past)}) group by number order by number""").fetchall()
     for number, rows, since in found:
-        if since + WAIT <= now and (rows >= few or (number + 1) * SHARED <= view.floor("raw")):
+        if since + WAIT <= now and (rows >= few or (number + 1) * SHARED <= layout.floor("raw")):
             return int(number)
     return None
 
@@ -85,20 +85,25 @@ def rows_a_day(con: duckdb.DuckDBPyConnection, tables: list[HotTable]) -> dict[i
 
 
 def build(
-    con: duckdb.DuckDBPyConnection, shelf: Shelf, view: Layout, due: Due, few: int, stop: Callable[[], bool]
+    con: duckdb.DuckDBPyConnection,
+    shelf: Shelf,
+    layout: Layout,
+    due: DueTables,
+    few: int,
+    stop: Callable[[], bool],
 ) -> list[PartFile]:
     """The new parts, on disk for good, that no manifest names yet. Raises AbandonedError."""
     con.execute("set session preserve_insertion_order = true")  # a part is sorted
     return [
-        _build(con, shelf, part, view.parts.get(part.key), _Rows(due.tables, inside), stop)
-        for part, inside in targets(due.rows, view, few)
+        _build(con, shelf, part, layout.parts.get(part.key), _Rows(due.tables, inside), stop)
+        for part, inside in targets(due.rows, layout, few)
     ]
 
 
-def targets(rows: dict[int, int], view: Layout, few: int) -> Iterator[tuple[Partition, str]]:
+def targets(rows: dict[int, int], layout: Layout, few: int) -> Iterator[tuple[Partition, str]]:
     """The partitions that so many rows a day belong to, and which rows (SQL); none below a tier's floor."""
     for tier in TIERS:
-        floor = view.floor(tier)
+        floor = layout.floor(tier)
         days = sorted(day for day in rows if (day + 1) * DAY > floor)
         full = [day for day in days if rows[day] >= few and tier != "hour"]
         for day in full:

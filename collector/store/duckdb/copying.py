@@ -13,19 +13,19 @@ from collector.store.duckdb.layout import Layout
 from collector.store.duckdb.parts import Shelf, folder_of, sync
 
 
-def copy(shelf: Shelf, view: Layout, main: Path, folder: Path) -> None:
+def copy(shelf: Shelf, layout: Layout, main: Path, folder: Path) -> None:
     """Into the empty folder. Meanwhile nobody may commit: so nobody checkpoints either."""
     target = folder / main.name
     parts = folder_of(target)
     parts.mkdir()
-    for part in view.parts.values():
+    for part in layout.parts.values():
         _link(shelf.path(part), parts / part.file)
     for file in (main, main.with_name(main.name + ".wal")):
         if file.exists():
             shutil.copyfile(file, folder / file.name)
             sync(folder / file.name)
-    if view.parts:
-        sync(parts / next(iter(view.parts.values())).file)
+    if layout.parts:
+        sync(parts / next(iter(layout.parts.values())).file)
 
 
 def _link(file: Path, target: Path) -> None:

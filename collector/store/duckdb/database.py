@@ -30,26 +30,26 @@ class DuckFile:
         self._file, self._memory = file, memory
         self._writer = threading.RLock()
         self._closing = threading.Lock()  # who changes what is cold: one at a time
-        self._turn = threading.Condition()  # guards _con, _view, _readers and _looking
+        self._turn = threading.Condition()  # guards _con, _layout, _readers and _looking
         self._readers = 0
-        self._looking: Counter[int] = Counter()  # readers by the version of the view they have
+        self._looking: Counter[int] = Counter()  # readers by the version of the layout they have
         self._broken = False  # DuckDB refuses everything until it is opened anew
         self._doubt = False  # the last commit failed, and may have reached the disk all the same
         self._leaving = threading.Event()
-        self._view = Layout()
+        self._layout = Layout()
         self._shelf = Shelf(folder_of(file))
         self._con: duckdb.DuckDBPyConnection | None
         self._con, self.set_aside = opening.open_or_set_aside(file, memory, self._load)
         self._shelf.use(self._con)
         if not scalar(self._con, "select count(*) from ledger"):  # a file just begun
             self._put_aside_strangers()
-        self._shelf.clean(self._view.parts.values(), keep=bool(self.set_aside))
-        self._lose([part for part in self._view.parts.values() if not self._whole_length(part)])
+        self._shelf.clean(self._layout.parts.values(), keep=bool(self.set_aside))
+        self._lose([part for part in self._layout.parts.values() if not self._whole_length(part)])
 
     def _load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Take from the file what is kept in memory."""
         with self._turn:
-            self._view = manifest.load(con, self._view.version + 1)
+            self._layout = manifest.load(con, self._layout.version + 1)
 
     @contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -71,10 +71,10 @@ class DuckFile:
 
     @contextmanager
     def _reading(self, *, suspicious: bool = False) -> Iterator[tuple[duckdb.DuckDBPyConnection, Layout]]:
-        """A cursor in a transaction that sees the file as the view says, whatever comes meanwhile."""
+        """A cursor in a transaction that sees the file as the layout says, whatever comes meanwhile."""
         try:
-            with self._borrowed(pinned=True) as (cursor, view):
-                yield cursor, view
+            with self._borrowed(pinned=True) as (cursor, layout):
+                yield cursor, layout
         except duckdb.Error as error:
             raise self._failed(error, suspicious=suspicious) from error
 
@@ -84,32 +84,32 @@ class DuckFile:
         with self._turn:
             if self._con is None:
                 raise self._closed()
-            cursor, view = self._con.cursor(), self._view
+            cursor, layout = self._con.cursor(), self._layout
             self._readers += 1
             if pinned:
-                self._looking[view.version] += 1
+                self._looking[layout.version] += 1
             try:
                 if pinned:  # here, where no table comes or goes
                     cursor.begin()
                     cursor.execute("select cursor from ledger").fetchall()
             except BaseException:
-                self._give_back(cursor, view, pinned)
+                self._give_back(cursor, layout, pinned)
                 raise
         try:
-            yield cursor, view
+            yield cursor, layout
         finally:
             with self._turn:
-                self._give_back(cursor, view, pinned)
+                self._give_back(cursor, layout, pinned)
 
-    def _give_back(self, cursor: duckdb.DuckDBPyConnection, view: Layout, pinned: bool) -> None:
+    def _give_back(self, cursor: duckdb.DuckDBPyConnection, layout: Layout, pinned: bool) -> None:
         with suppress(duckdb.Error):
             cursor.rollback()
         cursor.close()
         self._readers -= 1
         if pinned:
-            self._looking[view.version] -= 1
-            if not self._looking[view.version]:
-                del self._looking[view.version]
+            self._looking[layout.version] -= 1
+            if not self._looking[layout.version]:
+                del self._looking[layout.version]
         self._turn.notify_all()
 
     def _ask(
@@ -120,11 +120,11 @@ class DuckFile:
         suspicious: bool = False,
     ) -> T:
         """The answer from the main file and those parts; a damaged one is set aside, and the rest answers."""
-        with self._reading(suspicious=suspicious) as (con, view):
-            needed = parts(view)
+        with self._reading(suspicious=suspicious) as (con, layout):
+            needed = parts(layout)
             try:
                 with self._shelf.held(needed):
-                    return question(con, view)
+                    return question(con, layout)
             except duckdb.Error:
                 if not needed:
                     raise
@@ -138,13 +138,13 @@ class DuckFile:
     def _lose(self, bad: list[PartFile]) -> None:
         """Go on without parts that are missing or damaged."""
         for part in bad:
-            if self._view.parts.get(part.key) != part:
+            if self._layout.parts.get(part.key) != part:
                 continue
             with self._borrowed(pinned=False) as (con, _):
                 fault = self._shelf.fault(con, part)
                 con.begin()
                 manifest.drop(con, part)
-                self._publish(con, lambda view, part=part: manifest.changed(view, old=[part]))  # type: ignore[misc]
+                self._publish(con, lambda layout, part=part: manifest.changed(layout, old=[part]))  # type: ignore[misc]
             self._shelf.set_aside(part)
             where = str(self._shelf.path(part))
             what = f"is damaged ({fault}): {part.readings:,} readings are lost to the {part.tier} tier"
@@ -153,14 +153,14 @@ class DuckFile:
             log.error(said)
 
     def _publish(self, con: duckdb.DuckDBPyConnection, change: Callable[[Layout], Layout]) -> None:
-        """Commit what changes the view: who looks sees both or neither."""
+        """Commit what changes the layout: who looks sees both or neither."""
         with self._turn:
             try:
                 con.commit()
             except duckdb.Error:
                 self._doubt = True  # it may have reached the disk all the same: the writer looks
                 raise
-            self._view = change(self._view)
+            self._layout = change(self._layout)
 
     def _whole_length(self, part: PartFile) -> bool:
         try:

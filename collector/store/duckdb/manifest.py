@@ -51,7 +51,7 @@ def renew(con: duckdb.DuckDBPyConnection, table: HotTable) -> None:
 
 
 def changed(
-    view: Layout,
+    layout: Layout,
     *,
     gone: Collection[HotTable] = (),
     made: Collection[HotTable] = (),
@@ -59,7 +59,7 @@ def changed(
     new: Collection[PartFile] = (),
 ) -> Layout:
     """The next layout: tables `gone` and `made`, parts of the `old` replaced by `new` ones."""
-    hot = sorted([*(table for table in view.hot if table not in gone), *made])
-    parts = {key: part for key, part in view.parts.items() if part not in old}
+    hot = sorted([*(table for table in layout.hot if table not in gone), *made])
+    parts = {key: part for key, part in layout.parts.items() if part not in old}
     parts |= {part.key: part for part in new}
-    return replace(view, version=view.version + 1, hot=tuple(hot), parts=parts)
+    return replace(layout, version=layout.version + 1, hot=tuple(hot), parts=parts)

@@ -48,10 +48,10 @@ def _union(selects: Iterable[str]) -> str:
 
 
 def points(
-    view: Layout, segments: list[Stretch], series: list[int], step: int | None, agg: Aggregate, limit: int
+    layout: Layout, segments: list[Stretch], series: list[int], step: int | None, agg: Aggregate, limit: int
 ) -> str:
     """The query for (series, time, value), in that order; "" if nothing can be there."""
-    sources = [each for segment in segments for each in _sources(view, segment, series)]
+    sources = [each for segment in segments for each in _sources(layout, segment, series)]
     if not sources:
         return ""
     if step is None and all(segment.tier == "raw" for segment in segments):
@@ -64,16 +64,16 @@ order by series, time limit {limit}"""
 group by series, bucket order by series, bucket limit {limit}"""
 
 
-def _sources(view: Layout, segment: Stretch, series: list[int]) -> list[str]:
+def _sources(layout: Layout, segment: Stretch, series: list[int]) -> list[str]:
     tier, width = segment.tier, WIDTH[segment.tier]
     first, last = (-(-t // width) * width for t in (segment.start, segment.end))
     hot = [
         f"""select series::bigint as series, {_start(width)} as time, value as least, value as most,
 value as mean, 1 as n, value as last, time as last_at from {table.name}
 where {_among("series", series)} and time >= {first} and time < {last}"""
-        for table in view.hot_in(first, last)
+        for table in layout.hot_in(first, last)
     ]
-    parts = view.parts_in(tier, first, last)
+    parts = layout.parts_in(tier, first, last)
     read = _raw if tier == "raw" else _rolled
     return hot + [read(part, series, first, last) for part in parts]
 
@@ -118,14 +118,14 @@ def _when(part: PartFile) -> str:
     return f"({part.start}) + (place % {part.places}) * {UNIT[part.tier]}"
 
 
-def readings(view: Layout, start: int, end: int) -> str:
+def readings(layout: Layout, start: int, end: int) -> str:
     """All raw readings with start <= time < end; "" if none can be there."""
     inside = f"time >= {start} and time < {end}"
     hot = [
         f"select series, time, value, quality, received from {table.name} where {inside}"
-        for table in view.hot_in(start, end)
+        for table in layout.hot_in(start, end)
     ]
-    cold = [f"select * from ({_decoded(part)}) where {inside}" for part in view.parts_in("raw", start, end)]
+    cold = [f"select * from ({_decoded(part)}) where {inside}" for part in layout.parts_in("raw", start, end)]
     return _union(hot + cold)
 
 

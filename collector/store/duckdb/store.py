@@ -74,8 +74,8 @@ class DuckStore(Upkeep):
         for some in _by_days(rows, time):
             days = asking.days_of(time[some])
             found = self._ask(
-                lambda view, days=days: view.raw_of(days),  # type: ignore[misc]
-                lambda con, view, some=some: list(asking.find(con, view, some, ids[some], time[some])),  # type: ignore[misc]
+                lambda layout, days=days: layout.raw_of(days),  # type: ignore[misc]
+                lambda con, layout, some=some: list(asking.find(con, layout, some, ids[some], time[some])),  # type: ignore[misc]
                 suspicious=True,
             )
             for each in found:
@@ -87,8 +87,8 @@ class DuckStore(Upkeep):
         """Of every series its newest time and the value there: (series, epoch ns, value)."""
         self._settle()
         known = self._map[self._map >= 0]
-        with self._reading(suspicious=True) as (con, view):
-            ids, time, value = asking.lasts(con, view, known)
+        with self._reading(suspicious=True) as (con, layout):
+            ids, time, value = asking.lasts(con, layout, known)
         return self._numbers()[ids], time, value
 
     def points(
@@ -105,15 +105,15 @@ class DuckStore(Upkeep):
         if not known:
             return {}
 
-        def needed(view: Layout) -> list[PartFile]:
-            segments = plan(start, end, step, view.floors)
-            return [part for segment in segments for part in view.parts_in(*segment)]
+        def needed(layout: Layout) -> list[PartFile]:
+            segments = plan(start, end, step, layout.floors)
+            return [part for segment in segments for part in layout.parts_in(*segment)]
 
-        def answer(con: duckdb.DuckDBPyConnection, view: Layout) -> dict[SeriesKey, Points]:
-            segments = plan(start, end, step, view.floors)
+        def answer(con: duckdb.DuckDBPyConnection, layout: Layout) -> dict[SeriesKey, Points]:
+            segments = plan(start, end, step, layout.floors)
             tier: Tier = max((segment.tier for segment in segments), key=TIERS.index, default="raw")
             found = {key: Points((), tier) for key in known.values()}
-            if query := rollups.points(view, segments, sorted(known), step, agg, limit):
+            if query := rollups.points(layout, segments, sorted(known), step, agg, limit):
                 series, times, values = con.execute(query).fetchnumpy().values()
                 edges = np.flatnonzero(np.diff(series)) + 1
                 for first, last in pairwise([0, *edges.tolist(), len(series)] if len(series) else []):
@@ -137,20 +137,20 @@ class DuckStore(Upkeep):
 
     def scan(self, start: int, end: int) -> Generator[Readings, None, None]:
         """All raw readings with start <= time < end (epoch ns), in pieces; see Store."""
-        with self._reading() as (con, view):
-            stretches = list(asking.stretches(con, view))
+        with self._reading() as (con, layout):
+            stretches = list(asking.stretches(con, layout))
         for first, last in stretches:
             low, high = max(first, start), min(last, end)
             if low >= high:
                 continue
-            with self._reading() as (con, view), self._shelf.held(view.parts_in("raw", low, high)):
-                for found in asking.pieces(con, view, low, high):
+            with self._reading() as (con, layout), self._shelf.held(layout.parts_in("raw", low, high)):
+                for found in asking.pieces(con, layout, low, high):
                     yield Readings(**{**found, "series": self._numbers()[found["series"]]})
 
     def usage(self) -> list[TierUsage]:
         """What is kept, by tier; the main file counts as raw."""
-        with self._reading() as (con, view):
-            return asking.usage(con, view, self._file.stat().st_size)
+        with self._reading() as (con, layout):
+            return asking.usage(con, layout, self._file.stat().st_size)
 
 
 def _by_days(rows: I64, time: I64) -> Iterator[I64]:

@@ -76,7 +76,7 @@ class Writer(DuckFile):
         self._ledger = _ledger(ledgers[0]) if ledgers else None
         self._rejects: int = scalar(con, "select count(*) from rejects")
         self._count = count(
-            max((table.number for table in self._view.hot), default=0) + 1
+            max((table.number for table in self._layout.hot), default=0) + 1
         )  # the numbers of the tables to come
 
     def _ids(self, numbers: I32) -> I32:
@@ -115,7 +115,7 @@ class Writer(DuckFile):
             kept = self._refuse(con, rejects) if rejects else self._rejects
             self._put(con, ledger)
             if made:
-                self._publish(con, lambda view: manifest.changed(view, made=made))
+                self._publish(con, lambda layout: manifest.changed(layout, made=made))
             else:
                 con.commit()
         self._rejects = kept
@@ -144,13 +144,13 @@ class Writer(DuckFile):
         No more than OPEN days have one of their own, so that neither memory nor files grow with the days that
         somebody sends; but the newest of all days always have one. The others share a table of the past.
         """
-        view = self._view
-        open_ = {table.first: table for table in view.hot if table.days == 1 and table not in self._sealed}
+        layout = self._layout
+        open_ = {table.first: table for table in layout.hot if table.days == 1 and table not in self._sealed}
         many, newest = (
-            sum(table.days == 1 for table in view.hot),
-            max((table.first for table in view.hot), default=ALWAYS),
+            sum(table.days == 1 for table in layout.hot),
+            max((table.first for table in layout.hot), default=ALWAYS),
         )
-        past = next(iter(view.past()), None)
+        past = next(iter(layout.past()), None)
         places, made = list[HotTable](), list[HotTable]()
         for day in reversed(days):
             table = open_.get(day)

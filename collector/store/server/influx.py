@@ -24,7 +24,7 @@ from collector.core.storeurl import StoreUrl
 from collector.store.base import Aggregate, StoreError, TierUsage
 from collector.store.server import scanning
 from collector.store.server.folding import fold
-from collector.store.server.remote import Newest, Piece
+from collector.store.server.remote import NewestReading, Piece
 from collector.store.server.web import LineWriter, Web, authorization, failed, must_be_let_in
 from devices.problems import Problems
 
@@ -110,7 +110,7 @@ class Influx:
         return "durable"
 
     def write(self, rows: list[str]) -> None:
-        """Send lines; returns once they are acknowledged. Raises RefusedError, StoreError."""
+        """Send lines; returns once they are acknowledged. Raises LinesRefusedError, StoreError."""
         self._lines.write(rows)
 
     def show(self) -> None:
@@ -134,7 +134,7 @@ class Influx:
                         there[row], value[row] = True, found
         return there, value
 
-    def newest(self, metric: str, since: int, until: int) -> Iterator[Newest]:
+    def newest(self, metric: str, since: int, until: int) -> Iterator[NewestReading]:
         """Of every series of that metric the newest reading with since <= t < until."""
         if since < until:
             yield from self._placed(NEWEST, {"nMetric": metric, "nStart": since, "nStop": until})
@@ -217,7 +217,7 @@ class Influx:
                 return
             start = int(when[-1]) + 1
 
-    def _placed(self, query: str, asked: dict[str, object]) -> Iterator[Newest]:
+    def _placed(self, query: str, asked: dict[str, object]) -> Iterator[NewestReading]:
         rows = self._ask(query, asked)
         when = _times([row["_time"] for row in rows]).tolist()
         for row, at in zip(rows, when, strict=True):
@@ -243,7 +243,7 @@ def _of(key: SeriesKey) -> dict[str, object]:
     return {"nMetric": key.metric, "nSite": key.site, "nDevice": key.device}
 
 
-def _columns(rows: list[dict[str, str]]) -> Iterator[scanning.Column]:
+def _columns(rows: list[dict[str, str]]) -> Iterator[scanning.ScanColumn]:
     """What a scan gave, by series and field."""
     found: dict[tuple[SeriesKey, str], list[dict[str, str]]] = {}
     for row in rows:

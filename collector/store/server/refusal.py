@@ -16,7 +16,7 @@ _PROBE = PROBE + ",device=nagari,site=nagari value=1.0 {}"
 Write = Callable[[list[str]], None]
 
 
-class RefusedError(Exception):
+class LinesRefusedError(Exception):
     """The server will never have what it was sent. `dropped`: of how many lines it says so; 0 if of none."""
 
     def __init__(self, what: str, dropped: int = 0) -> None:
@@ -49,10 +49,10 @@ def deliver(write: Write, lines: list[str], when: I64) -> dict[int, str]:
     return refused
 
 
-def _refusal(write: Write, lines: list[str]) -> RefusedError | None:
+def _refusal(write: Write, lines: list[str]) -> LinesRefusedError | None:
     try:
         write(lines)
-    except RefusedError as error:
+    except LinesRefusedError as error:
         return error
     return None
 

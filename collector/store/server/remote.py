@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from collector.core.readings import F64, I64, U8, Bools, SeriesKey
 from collector.store.base import Aggregate, TierUsage
 
-Newest = tuple[str, str, int, float]
+NewestReading = tuple[str, str, int, float]
 """Site, device, epoch ns, value."""
 
 
@@ -33,7 +33,7 @@ class Server(Protocol):
         """Which run of the server this is: another word after each start that may have lost something."""
 
     def write(self, rows: list[str]) -> None:
-        """Send lines; returns once they are acknowledged. Raises RefusedError for what it will never take."""
+        """Send lines; returns once they are acknowledged. LinesRefusedError: it never takes them."""
 
     def show(self) -> None:
         """Returns once what was written is found by queries."""
@@ -41,7 +41,7 @@ class Server(Protocol):
     def find(self, keys: list[SeriesKey], which: I64, times: I64) -> tuple[Bools, F64]:
         """For each (keys[which[i]], times[i]): is it there, and its value (NaN where it is not)."""
 
-    def newest(self, metric: str, since: int, until: int) -> Iterable[Newest]:
+    def newest(self, metric: str, since: int, until: int) -> Iterable[NewestReading]:
         """Of every series of that metric the newest reading with since <= t < until."""
 
     def points(

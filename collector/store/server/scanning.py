@@ -17,7 +17,7 @@ _ENOUGH = 20  # of one series: a shorter stretch would not be worth its question
 _CALM = 4  # a stretch that was too long is gone through in so many; then they may be longer again
 _HOUR = 3_600 * 10**9
 
-Column = tuple[SeriesKey, str, I64, F64]
+ScanColumn = tuple[SeriesKey, str, I64, F64]
 """Series, field (value or quality), epoch ns rising, what the field had then."""
 
 
@@ -50,7 +50,7 @@ def too_many(count: int, columns: int, series: int) -> bool:
     return count > MOST or (each > _ENOUGH and each * series > MOST)
 
 
-def piece(columns: Iterable[Column]) -> Piece:
+def piece(columns: Iterable[ScanColumn]) -> Piece:
     """One piece of what was found, in order of time; what is not ours is left out."""
     values: dict[SeriesKey, list[tuple[I64, F64]]] = {}
     flags: dict[SeriesKey, list[tuple[I64, F64]]] = {}

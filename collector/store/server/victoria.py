@@ -22,7 +22,7 @@ from collector.store.base import Aggregate, StoreError, TierUsage
 from collector.store.server import scanning
 from collector.store.server.folding import fold
 from collector.store.server.lines import FIELD, QUALITY, speakable
-from collector.store.server.remote import Newest, Piece
+from collector.store.server.remote import NewestReading, Piece
 from collector.store.server.victoriacheck import checked
 from collector.store.server.web import LineWriter, Web, authorization, failed
 
@@ -77,7 +77,7 @@ class Victoria:
         return f"{started[1]}.{self._restarts}"
 
     def write(self, rows: list[str]) -> None:
-        """Send lines; returns once they are acknowledged. Raises RefusedError, StoreError."""
+        """Send lines; returns once they are acknowledged. Raises LinesRefusedError, StoreError."""
         self._lines.write(rows)
 
     def show(self) -> None:
@@ -99,7 +99,7 @@ class Victoria:
                 self._find(keys, which, times, mine, there, value)
         return there, value
 
-    def newest(self, metric: str, since: int, until: int) -> Iterator[Newest]:
+    def newest(self, metric: str, since: int, until: int) -> Iterator[NewestReading]:
         """Of every series of that metric the newest reading with since <= t < until."""
         end = -(-until // MS)
         window, at = end + since // -MS, end - 1
@@ -215,7 +215,7 @@ class Victoria:
 
     def _stretch(self, start: int, end: int) -> Piece | None:
         """All readings with start <= t < end (ns); None if they are too many for one piece."""
-        found: list[scanning.Column] = []
+        found: list[scanning.ScanColumn] = []
         count = 0
         selector = _OURS.format(time.monotonic_ns())
         for labels, when, value in self._lines_of(selector, start // MS, end // MS):

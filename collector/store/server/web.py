@@ -16,7 +16,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from collector.store.base import StoreError
-from collector.store.server.refusal import RefusedError
+from collector.store.server.refusal import LinesRefusedError
 from devices.problems import Problems
 
 CONNECT_S, ANSWER_S, QUERY_S = 3.0, 5.0, 30.0
@@ -25,7 +25,7 @@ _FOR_GOOD = {400, 413, 422}
 _SHOWN = 200
 _DENIED = {401, 403}
 
-Form = Mapping[str, str]
+FormData = Mapping[str, str]
 
 
 def authorization(kind: str, token: str | None) -> dict[str, str]:
@@ -49,19 +49,19 @@ class Web:
             headers=headers, timeout=timeout, verify=tls or True, trust_env=False, follow_redirects=False
         )
 
-    def get(self, path: str, params: Form | None = None) -> httpx.Response:
+    def get(self, path: str, params: FormData | None = None) -> httpx.Response:
         """The answer, whatever its status."""
         with self._told():
             return self._client.get(self.url + path, params=params)
 
-    def ask(self, path: str, form: Form) -> Any:
+    def ask(self, path: str, form: FormData) -> Any:
         """The JSON answer to a form."""
         with self._told():
             answer = self._client.post(self.url + path, data=form, timeout=QUERY_S)
             self._must_be_good(answer)
             return answer.json()
 
-    def stream(self, path: str, form: Form) -> Iterator[str]:
+    def stream(self, path: str, form: FormData) -> Iterator[str]:
         """The lines of the answer to a form, as they come."""
         with self._told(), self._client.stream("POST", self.url + path, data=form, timeout=QUERY_S) as answer:
             if answer.status_code >= 300:
@@ -102,7 +102,7 @@ class LineWriter:
         self._api = self.client.write_api(write_options=SYNCHRONOUS)
 
     def write(self, rows: list[str]) -> None:
-        """Send lines; returns once they are acknowledged. Raises RefusedError, StoreError."""
+        """Send lines; returns once they are acknowledged. Raises LinesRefusedError, StoreError."""
         body = "\n".join(rows).encode()
         try:
             self._api.write(self._bucket, self._org, body, write_precision=WritePrecision.NS)  # type: ignore[arg-type]
@@ -117,13 +117,13 @@ class LineWriter:
         """Let go of the connections."""
         self.client.close()  # type: ignore[no-untyped-call]
 
-    def _refused(self, error: ApiException) -> RefusedError | StoreError:
+    def _refused(self, error: ApiException) -> LinesRefusedError | StoreError:
         status, body = int(error.status or 0), error.body or b""
         text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
         if status not in _FOR_GOOD:
             return failed(self._url, status, text)
         dropped = re.search(r"\bdropped=(\d+)", text)
-        return RefusedError(f"{status} {_short(text)}".strip(), int(dropped[1]) if dropped else 0)
+        return LinesRefusedError(f"{status} {_short(text)}".strip(), int(dropped[1]) if dropped else 0)
 
 
 def failed(url: str, status: int, body: str) -> StoreError:
