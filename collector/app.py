@@ -40,11 +40,11 @@ from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.notify.log import LogChannel
 from collector.notify.webhook import WebhookChannel
-from collector.operation.admission import Admission
-from collector.operation.keeper import Keeper, Sources
 from collector.operation.selfwatch import SelfWatch
 from collector.state import OutboxRow, State
 from collector.state.snapshots import Snapshots
+from collector.storage.admission import Admission
+from collector.storage.keeper import Keeper, Sources
 from collector.store.base import Store
 from collector.store.stores import open_store
 from devices import region as regions

@@ -16,7 +16,6 @@ from collector.api.figures import Health, exposition
 from collector.api.hub import Hub
 from collector.api.staging import stage, staging
 from collector.core.config import Config
-from collector.core.holding import Holding
 from collector.core.readings import SeriesTable
 from collector.core.records import Action, RecordKind
 from collector.followers.alarming import Alarming
@@ -29,6 +28,7 @@ from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.state import State
+from collector.storage.holding import Holding
 from collector.store.base import Store
 from devices.model import Device, Presence
 from devices.problems import Problems

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from collector.core.holding import Holding
+from collector.storage.holding import Holding
 
 FATES = ("stored", "duplicate", "quarantined", "dropped")
 COUNTERS = {

@@ -52,7 +52,7 @@ def export(
     from collector.cli import show  # noqa: PLC0415
     from collector.core.config import StoreConfig, load  # noqa: PLC0415
     from collector.core.readings import SeriesTable  # noqa: PLC0415
-    from collector.store import export as exporting  # noqa: PLC0415
+    from collector.moving import exporting  # noqa: PLC0415
     from collector.store.base import StoreError  # noqa: PLC0415
     from collector.store.stores import open_store  # noqa: PLC0415
     from devices.problems import Problems  # noqa: PLC0415
@@ -77,7 +77,7 @@ def export(
     with closing(open_store(store_config, folder, table)) as store:
         try:
             low, high = _span(store, start, end)
-            wanted = exporting.Wanted(low, high, site, device, metric)
+            wanted = exporting.Selection(low, high, site, device, metric)
             total = exporting.export(store, table, wanted, to, told)
         except StoreError as error:
             raise Problems.one("--from", str(error), "try again once it answers") from None

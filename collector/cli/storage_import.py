@@ -12,7 +12,7 @@ from collector.cli.options import AsJson, TokenFile
 if TYPE_CHECKING:
     from collector.cli.api import Api
     from collector.cli.bars import Bar
-    from collector.moving.importing import Progress, Source
+    from collector.moving.importing import ImportProgress, SourceFile
     from collector.moving.survey import Series, Survey
 
 FOLDER = Path("deploy/padang-pariaman")
@@ -76,7 +76,7 @@ def import_(
     """Bring history in: publish it as native messages, resumably, and see that the collector has it."""
     from collector.cli.api import Api, find_token  # noqa: PLC0415 (loaded by the command that needs it)
     from collector.cli.bars import Bar  # noqa: PLC0415
-    from collector.moving.importing import Progress  # noqa: PLC0415
+    from collector.moving.importing import ImportProgress  # noqa: PLC0415
     from devices.wire import ClientOptions  # noqa: PLC0415
 
     sources = _sources(files, form, maps or [], site, device, time_unit, timezone)
@@ -98,7 +98,7 @@ def import_(
             typer.echo("nothing is sent; mend the lines, or go without --strict", err=True)
         raise typer.Exit(1 if refused or not survey.readings else 0)
     notes = progress_file or files[0].with_name(files[0].name + ".import")
-    progress = Progress.load(notes, broker, sources)
+    progress = ImportProgress.load(notes, broker, sources)
     collector = Api(api, find_token(token_file)) if api else None
     if collector and not progress.before:
         sent = {"sent_messages": progress.messages, "sent_values": progress.values}  # without looking
@@ -122,12 +122,12 @@ def _sources(
     device: str | None,
     unit: str | None,
     zone: str | None,
-) -> list[Source]:
+) -> list[SourceFile]:
     import time  # noqa: PLC0415
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     from collector.moving.files import format_of  # noqa: PLC0415
-    from collector.moving.importing import Source  # noqa: PLC0415
+    from collector.moving.importing import SourceFile  # noqa: PLC0415
     from collector.moving.moments import UNITS, Moments  # noqa: PLC0415
     from collector.moving.reading import names  # noqa: PLC0415
     from collector.moving.rows import Checker  # noqa: PLC0415
@@ -148,10 +148,12 @@ def _sources(
         if not file.is_file():
             raise Problems.one(str(file), "there is no such file", "name one")
     now = time.time_ns() // 1_000_000
-    return [Source(file, format_of(file, form), Checker(called, Moments(unit, place), now)) for file in files]
+    return [
+        SourceFile(file, format_of(file, form), Checker(called, Moments(unit, place), now)) for file in files
+    ]
 
 
-def _survey(sources: list[Source], region: Path, *, quiet: bool) -> Survey:
+def _survey(sources: list[SourceFile], region: Path, *, quiet: bool) -> Survey:
     import time  # noqa: PLC0415
     from functools import partial  # noqa: PLC0415
 
@@ -183,8 +185,8 @@ def _tell_faults(survey: Survey) -> None:
 
 
 def _send(
-    sources: list[Source],
-    progress: Progress,
+    sources: list[SourceFile],
+    progress: ImportProgress,
     notes: Path,
     options: Any,
     rate: float,
@@ -195,13 +197,13 @@ def _send(
     import asyncio  # noqa: PLC0415
 
     from collector.moving.importing import send  # noqa: PLC0415
-    from collector.moving.sending import Sender  # noqa: PLC0415
+    from collector.moving.sending import HistorySender  # noqa: PLC0415
 
     def tell(values: int, why: str) -> None:
         bar.show(values / total, f"{values:,} values" + (f"; waiting: {why}" if why else ""))
 
     async def all_of_it() -> None:
-        await send(sources, progress, notes, Sender(options, rate, patience), tell)
+        await send(sources, progress, notes, HistorySender(options, rate, patience), tell)
 
     asyncio.run(all_of_it())
 
@@ -211,7 +213,7 @@ def _accounts(collector: Api) -> dict[str, int]:
 
 
 def _agree(
-    collector: Api, survey: Survey, progress: Progress, bar: Bar, patience: float, said: dict[str, Any]
+    collector: Api, survey: Survey, progress: ImportProgress, bar: Bar, patience: float, said: dict[str, Any]
 ) -> bool:
     """Wait for the collector and compare; puts what came of it into `said`."""
     from collector.moving import agreeing  # noqa: PLC0415

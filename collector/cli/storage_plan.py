@@ -12,7 +12,7 @@ from collector.cli.options import CONFIG, AsJson, ConfigFile
 
 if TYPE_CHECKING:
     from collector.core.config import Config
-    from collector.core.contract import Need, Plan
+    from collector.storage.contract import Need, StoragePlan
     from devices.region import Region
 
 PLAN = """
@@ -46,7 +46,7 @@ _WHAT = {
 RegionDir = Annotated[
     Path | None, typer.Option("--region", help="Another region folder than the settings'.", metavar="FOLDER")
 ]
-Span = Annotated[
+Retention = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Keep it so long, not as the settings say.")
 ]
 
@@ -55,9 +55,9 @@ def plan(
     capacity: Annotated[
         str | None, typer.Option(help="What there is, like 8TB; else [storage] capacity.", metavar="SIZE")
     ] = None,
-    raw: Span = None,
-    minute: Span = None,
-    hour: Span = None,
+    raw: Retention = None,
+    minute: Retention = None,
+    hour: Retention = None,
     region: RegionDir = None,
     config: ConfigFile = CONFIG,
     as_json: AsJson = False,
@@ -87,8 +87,8 @@ def admit(
     import getpass  # noqa: PLC0415
 
     from collector.core.config import load  # noqa: PLC0415
-    from collector.operation.admission import admit as write_down  # noqa: PLC0415
     from collector.state import State  # noqa: PLC0415
+    from collector.storage.admission import admit as write_down  # noqa: PLC0415
     from devices.problems import Problems  # noqa: PLC0415
 
     if not reason.strip():
@@ -132,19 +132,19 @@ def _region(settings: Config, folder: Path | None) -> Region:
     return load(read_folder(where), str(where))
 
 
-def _plan(settings: Config, region: Region) -> Plan:
-    from collector.operation.admission import plan_of  # noqa: PLC0415
+def _plan(settings: Config, region: Region) -> StoragePlan:
+    from collector.storage.admission import plan_of  # noqa: PLC0415
 
     found = plan_of(settings, region)
     assert found is not None
     return found
 
 
-def _print(found: Plan) -> None:
+def _print(found: StoragePlan) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     from collector.cli import show  # noqa: PLC0415
-    from collector.core.contract import human  # noqa: PLC0415
+    from collector.storage.contract import human  # noqa: PLC0415
 
     rates, costs = found.rates, found.costs
     rows: list[tuple[str | Text, ...]] = [
@@ -172,7 +172,7 @@ def _print(found: Plan) -> None:
     )
 
 
-def _of(found: Plan) -> str:
+def _of(found: StoragePlan) -> str:
     return f"{'✓ fits' if found.fits else '✗ does not fit'}: {100 * found.total / found.capacity:.3g} %"
 
 
@@ -189,7 +189,7 @@ def _span(days: float | None) -> str:
     return f"{days / 365:.1f} y" if days < 365_000 else "> 1000 y"
 
 
-def _as_json(found: Plan) -> dict[str, Any]:
+def _as_json(found: StoragePlan) -> dict[str, Any]:
     suggested = found.suggestion
     kept = ("raw", "minute", "hour")
     return {

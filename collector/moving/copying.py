@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from collector.core.readings import Readings
 from collector.moving import days
-from collector.moving.days import Day
+from collector.moving.days import DAY_NS, Day
 from collector.moving.distinct import distinct
 from collector.store.base import KEPT_REJECTS, Ledger, Store, StoreError
 from collector.store.halfway import Halfway, origin
@@ -28,6 +28,8 @@ DAWN = 1_577_836_800 * 10**9  # 2020-01-01: nothing is dated before it
 _PAUSES = (0.5, 1.0, 2.0, 5.0)
 _SHOWS = (1.5, 3.0, 0.0)
 """A server may find a series only a second after it took it (its caches): pauses before it is asked again."""
+_TIDY = 8 * DAY_NS
+"""After so much of the source the target puts its days in order: not all of them may stay open."""
 _NOTHING = Readings.concat([])
 
 T = TypeVar("T")
@@ -123,7 +125,7 @@ class Copy:
 
     def _over(self, state: Halfway, last: int) -> Halfway:
         """All readings from before `last`, and those of it."""
-        first, self._step = 0, Step("copy", state.at, 0, last, state.rows)
+        first, tidied, self._step = 0, state.at, Step("copy", state.at, 0, last, state.rows)
         while True:
             try:
                 with closing(self._source.scan(max(state.at, DAWN), last + 1)) as pieces:
@@ -131,6 +133,9 @@ class Copy:
                         first = first or int(rows.time[0])
                         state = self._write(state, rows, at)
                         self._say(Step("copy", at, first, last, state.rows))
+                        if at - tidied >= _TIDY:
+                            self._ask(lambda: self._target.tidy(time.time_ns()))
+                            tidied = at
             except StoreError as error:
                 self._wait(error)
             else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from collector.core.readings import Readings
 
-NS = 86_400 * 10**9
+DAY_NS = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Day:
 
 def count(counts: Counter[int], rows: Readings) -> None:
     """Add the readings to the counts by day (days since 1970)."""
-    days, many = np.unique(rows.time // NS, return_counts=True)
+    days, many = np.unique(rows.time // DAY_NS, return_counts=True)
     for day, number in zip(days.tolist(), many.tolist(), strict=True):
         counts[day] += number
 
@@ -33,7 +33,7 @@ def count(counts: Counter[int], rows: Readings) -> None:
 def compared(source: Mapping[int, int], target: Mapping[int, int]) -> list[Day]:
     """Every day that one of them has, in order."""
     days = sorted({*source, *target})
-    return [Day(name(day * NS), source.get(day, 0), target.get(day, 0)) for day in days]
+    return [Day(name(day * DAY_NS), source.get(day, 0), target.get(day, 0)) for day in days]
 
 
 def apart(days: Iterable[Day], *, more: bool) -> list[Day]:

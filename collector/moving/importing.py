@@ -13,7 +13,7 @@ from collector.moving.files import Format, lines
 from collector.moving.messages import messages
 from collector.moving.reading import Line, Reading
 from collector.moving.rows import Checker
-from collector.moving.sending import Sender
+from collector.moving.sending import HistorySender
 from devices.catalogue import KINDS
 from devices.problems import Problems
 from devices.region import Region
@@ -23,7 +23,7 @@ WINDOW = 20_000
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file, and how to read it."""
 
     file: Path
@@ -42,7 +42,7 @@ class Source:
 
 
 @dataclass
-class Progress:
+class ImportProgress:
     """How far an import is. `done`: by file the last line whose readings are all acknowledged."""
 
     broker: str
@@ -53,7 +53,7 @@ class Progress:
     before: dict[str, int] = field(default_factory=dict)  # the collector's accounts when it began
 
     @classmethod
-    def load(cls, file: Path, broker: str, sources: list[Source]) -> Progress:
+    def load(cls, file: Path, broker: str, sources: list[SourceFile]) -> ImportProgress:
         """What is noted, or a new one. Raises Problems for notes of another import."""
         fresh = cls(broker, {str(source.file.resolve()): source.stamp for source in sources})
         try:
@@ -85,7 +85,11 @@ class Progress:
 
 
 async def send(
-    sources: list[Source], progress: Progress, file: Path, sender: Sender, tell: Callable[[int, str], None]
+    sources: list[SourceFile],
+    progress: ImportProgress,
+    file: Path,
+    sender: HistorySender,
+    tell: Callable[[int, str], None],
 ) -> None:
     """Send what is not acknowledged yet. `tell` hears of the values sent, and of what is waited for."""
     for source in sources:

@@ -12,7 +12,7 @@ from devices.payload.native import MAX_BYTES, MAX_VALUES
 from devices.topics import build
 
 
-class Message(NamedTuple):
+class HistoryMessage(NamedTuple):
     """What is published: to where, what, and how many values it holds."""
 
     topic: str
@@ -20,7 +20,7 @@ class Message(NamedTuple):
     values: int
 
 
-def messages(readings: Iterable[Reading]) -> list[Message]:
+def messages(readings: Iterable[Reading]) -> list[HistoryMessage]:
     """All of them, each device's in order of time; of equal times the one that comes first goes first."""
     devices: dict[tuple[str, str], list[Reading]] = {}
     for reading in readings:
@@ -32,18 +32,18 @@ def messages(readings: Iterable[Reading]) -> list[Message]:
     ]
 
 
-def _packed(topic: str, readings: list[Reading]) -> Iterator[Message]:
+def _packed(topic: str, readings: list[Reading]) -> Iterator[HistoryMessage]:
     held: list[str] = []
     size, count = 2, 0
     for text, values in _items(sorted(readings, key=lambda reading: reading.ms)):
         if held and (count + values > MAX_VALUES or size + len(text) + 1 > MAX_BYTES):
-            yield Message(topic, _array(held), count)
+            yield HistoryMessage(topic, _array(held), count)
             held, size, count = [], 2, 0
         held.append(text)
         size += len(text) + 1
         count += values
     if held:
-        yield Message(topic, _array(held), count)
+        yield HistoryMessage(topic, _array(held), count)
 
 
 def _items(readings: list[Reading]) -> Iterator[tuple[str, int]]:

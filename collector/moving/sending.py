@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import aiomqtt
 
-from collector.moving.messages import Message
+from collector.moving.messages import HistoryMessage
 from devices.model import Device
 from devices.problems import Problems
 from devices.wire import IN_FLIGHT, ClientOptions, PubAckAnswer, Wire, broker
@@ -18,7 +18,7 @@ CLIENT_ID = "nagari-import"
 _PAUSE = 1.0
 
 
-class Sender:
+class HistorySender:
     """One sender of messages. It waits for a broker that is away, or that has no collector, so many seconds.
 
     `rate`: values a second at most; 0 for as many as the broker takes.
@@ -27,15 +27,15 @@ class Sender:
     def __init__(self, options: ClientOptions, rate: float, patience: float) -> None:
         self._to = broker(options, Device("import", CLIENT_ID, "import"))
         self._url, self._rate, self._patience = options.url, rate, patience
-        self._flying: dict[int, Message] = {}
-        self._todo: deque[Message] = deque()
+        self._flying: dict[int, HistoryMessage] = {}
+        self._todo: deque[HistoryMessage] = deque()
         self._woken = asyncio.Event()
         self._unheard = 0
         self._denied = ""
         self._begun, self._sent = time.monotonic(), 0
         self._heard = self._begun
 
-    async def deliver(self, messages: list[Message], away: Callable[[str], None]) -> None:
+    async def deliver(self, messages: list[HistoryMessage], away: Callable[[str], None]) -> None:
         """Returns once all are acknowledged; what was in flight when a connection broke goes out again.
 
         Raises Problems: nobody there, or nobody who listens, for too long; an account that may not publish.

@@ -8,7 +8,7 @@ import time
 from collector.api.backupwatch import BackupWatch
 from collector.api.collector import Collector, RunningParts
 from collector.core.records import RecordKind
-from collector.operation.keeper import Keeper
+from collector.storage.keeper import Keeper
 
 TICK = 1.0
 REPEAT = 30.0

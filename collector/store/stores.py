@@ -9,12 +9,12 @@ from collector.core.config import StoreConfig
 from collector.core.readings import SeriesTable
 from collector.core.storeurl import StoreUrl
 from collector.store import duckdb
-from collector.store.accounts import Accounts
 from collector.store.base import Store, StoreError
 from collector.store.halfway import Halfway
-from collector.store.influx import Influx
-from collector.store.server import ServerStore
-from collector.store.victoria import Victoria
+from collector.store.server.accounts import Accounts
+from collector.store.server.influx import Influx
+from collector.store.server.store import ServerStore
+from collector.store.server.victoria import Victoria
 from devices.problems import Problems
 from devices.secretfile import read_secret
 

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -21,13 +22,12 @@ import duckdb
 import numpy as np
 
 from collector.core.readings import F64, I64, Readings, SeriesKey, SeriesTable
-from collector.store import manifest
 from collector.store.base import Ledger
-from collector.store.duckdb import DuckStore, open_store
-from collector.store.parts import FORM
-from collector.store.rollups import COLD
-from collector.store.tiers import DAY, NS, PLACES, SPAN
-from collector.store.view import Part
+from collector.store.duckdb import DuckStore, manifest, open_store
+from collector.store.duckdb.layout import PartFile
+from collector.store.duckdb.parts import FORM
+from collector.store.duckdb.rollups import COLD
+from collector.store.tiers import DAY, NS, SPAN
 
 SERIES = 2_500
 EVERY = 10
@@ -106,7 +106,7 @@ def closed(store: DuckStore, rows: int) -> list[Row]:
     done.set()
     thread.join()
     used = {usage.tier: usage for usage in store.usage()}
-    size = sum(part.bytes for part in store._view.parts.values() if part.tier == "raw")
+    size = sum(part.bytes for part in store._layout.parts.values() if part.tier == "raw")
     return [
         {"case": f"close a day of {rows:,}", "seconds": round(seconds, 1), "rows/s": round(rows / seconds)},
         {
@@ -129,10 +129,11 @@ def past(folder: Path, days: int) -> None:
     """The day's raw and minute parts, copied for the days before; two years of the hour tier, generated."""
     parts = folder / "parts"
     with duckdb.connect(str(folder / "readings.duckdb")) as con:
-        known = [Part(*row) for row in con.execute("select * from parts").fetchall()]
+        known = [PartFile(*row) for row in con.execute("select * from parts").fetchall()]
         for part in known:
             for back in range(1, days if part.tier != "hour" else 0):
-                other = part._replace(
+                other = replace(
+                    part,
                     number=part.number - back,
                     oldest=part.oldest - back * DAY,
                     newest=part.newest - back * DAY,
@@ -144,10 +145,10 @@ def past(folder: Path, days: int) -> None:
             manifest.put(con, hours(parts, number))
 
 
-def hours(parts: Path, number: int) -> Part:
+def hours(parts: Path, number: int) -> PartFile:
     """A part of the hour tier as 32 days of all series leave it."""
-    part = Part("hour", number, 9, SERIES * 768, SERIES * 768 * 360, 0, number * SPAN["hour"], 0)
-    places = PLACES["hour"]
+    part = PartFile("hour", False, number, 9, SERIES * 768, SERIES * 768 * 360, 0, number * SPAN["hour"], 0)
+    places = part.places
     with duckdb.connect() as con:
         con.execute(f"attach '{parts / part.file}' as building ({FORM})")
         con.execute(f"create table building.rows ({COLD['hour']})")
@@ -155,7 +156,7 @@ def hours(parts: Path, number: int) -> Part:
 select place, round(20 - random(), 2), round(20 + random(), 2), round(7200 + random(), 2), 0, 360,
 round(19.5 + random(), 2), 3590000 + (random() * 9000)::integer, 0 from range({SERIES * places}) t(place)""")
         con.execute("detach building")
-    return part._replace(bytes=(parts / part.file).stat().st_size, newest=(number + 1) * SPAN["hour"] - 1)
+    return replace(part, bytes=(parts / part.file).stat().st_size, newest=part.end - 1)
 
 
 def chart(folder: Path, case: str, days: int, step: int | None, most: float) -> Row:

@@ -19,8 +19,8 @@ import numpy as np
 from collector.alarms.model import Alert, Transition
 from collector.core.config import check
 from collector.core.readings import Readings, SeriesKey, SeriesTable
-from collector.operation.keeper import Keeper, Sources
 from collector.state import State
+from collector.storage.keeper import Keeper, Sources
 from collector.store.base import Ledger, Store
 from collector.store.duckdb import open_store
 

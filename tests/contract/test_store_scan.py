@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from collector.core.readings import Readings, SeriesKey, SeriesTable
-from collector.store import scanning
 from collector.store.base import Ledger, Store
+from collector.store.server import scanning
 from tests.contract.test_store import DAY, KEY, OTHER, Opener, S, opener, rows, store, table
 
 __all__ = ["opener", "store", "table"]  # fixtures

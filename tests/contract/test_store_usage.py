@@ -17,7 +17,7 @@ from collector.store.stores import open_store
 
 DAY = 86_400 * 10**9
 T0 = 20_400 * DAY
-A_DAY = 4000
+A_DAY = 12_000
 KEY = SeriesKey("1305012001", "lubuk-alung-ont", "rx_dbm")
 
 

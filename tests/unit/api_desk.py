@@ -22,11 +22,11 @@ from collector.api.context import Context, Pace
 from collector.api.figures import Health
 from collector.api.hub import Hub
 from collector.core.config import Config, check
-from collector.core.holding import Holding
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.core.records import Action
 from collector.followers.lasts import Lasts
 from collector.state import State
+from collector.storage.holding import Holding
 from collector.store.base import Ledger, Reject
 from collector.store.duckdb import open_store
 from devices import region as regions

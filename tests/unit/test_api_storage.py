@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from collector.api.figures import COUNTERS, FATES, GAUGES, Health, exposition
-from collector.core.holding import DeviceCost, Holding, KindCost, ShareUse, Shed
+from collector.storage.holding import DeviceCost, Holding, KindCost, ShareUse, Shed
 from tests.unit import api_desk
 
 DAY = 86_400 * 10**9

@@ -27,9 +27,9 @@ from collector.ingest.pack import Pack
 from collector.ingest.reserve import Reserve
 from collector.state import State
 from collector.state.snapshots import Snapshots
-from collector.store.accounts import Accounts
 from collector.store.base import Ledger
 from collector.store.duckdb import open_store
+from collector.store.server.accounts import Accounts
 from devices.problems import Problems
 
 HOUR = 3600 * 10**9

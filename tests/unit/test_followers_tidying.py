@@ -18,7 +18,7 @@ from collector.store.duckdb import open_store
 
 def test_a_day_that_is_over_is_closed_while_the_collector_runs(tmp_path: Path) -> None:
     table = SeriesTable()
-    store = open_store("duckdb:", tmp_path, table, 64_000_000)
+    store = open_store("duckdb:", tmp_path, table, 64_000_000, few=1)
     when = np.array([1_764_000_000 * 10**9])
     number = np.array([table.number(SeriesKey("s", "d", "m"))], np.int32)
     store.commit(Readings(number, when, np.ones(1), np.zeros(1, np.uint8), when), [], Ledger(1))

@@ -359,3 +359,15 @@ def test_mistakes_are_told_in_a_sentence(source: str, tmp_path: Path) -> None:
         assert done.returncode == 2
         assert said in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_copy_of_a_hundred_days_leaves_few_of_them_open(tmp_path: Path) -> None:
+    table = SeriesTable()
+    with opened("duckdb:", tmp_path, table) as first, opened("duckdb:new.duckdb", tmp_path, table) as second:
+        number = table.number(KEYS[0])
+        for day in range(100):
+            when = (20_400 + day) * 86_400 * 10**9 + np.arange(20, dtype=np.int64)
+            rows = Readings(np.full(20, number, np.int32), when, when / 7, np.zeros(20, np.uint8), when)
+            first.commit(rows, [], Ledger(day + 1, day + 1, day + 1, values=20 * day + 20))
+        assert Copy(first, second, "duckdb:").run().written == 2_000
+        assert len(second._layout.hot) <= 20  # type: ignore[attr-defined]

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from collector.cli.main import app
 from collector.core.config import Config, check, load
-from collector.operation.admission import Admission
 from collector.state import State
+from collector.storage.admission import Admission
 from devices import region as regions
 from devices.problems import Problems
 from tests.unit.api_desk import FILES

@@ -6,12 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.config import Storage
-from collector.core.contract import (
+from collector.storage.contract import (
     DAY,
-    KEPT,
     Costs,
     Measured,
-    Plan,
+    StoragePlan,
     human,
     plan,
     rates,
@@ -19,6 +18,7 @@ from collector.core.contract import (
     readings_a_day,
     with_measured,
 )
+from collector.store.tiers import TIERS
 from devices.model import Device
 
 KINDS = st.dictionaries(st.sampled_from(["ont", "olt", "router", "power", "climate", "river", "host"]),
@@ -32,7 +32,7 @@ def asked(raw: float = 90, minute: float = 730, hour: float = 3650) -> Storage:
     return Storage(raw=raw * DAY, minute=minute * DAY, hour=hour * DAY)
 
 
-def planned(kinds: dict[str, int], kept: Storage, capacity: int = 8 * 10**12) -> Plan:
+def planned(kinds: dict[str, int], kept: Storage, capacity: int = 8 * 10**12) -> StoragePlan:
     return plan(rates_of(kinds), kept, 20 * 10**9, Costs(), capacity)
 
 
@@ -45,7 +45,7 @@ def test_a_further_device_never_needs_less(kinds: dict[str, int], more: int) -> 
 
 
 @FEW
-@given(KINDS, SPANS, SPANS, st.sampled_from(KEPT))
+@given(KINDS, SPANS, SPANS, st.sampled_from(TIERS))
 def test_a_longer_retention_never_needs_less(kinds: dict[str, int], a: int, b: int, tier: str) -> None:
     short, long = sorted((a, b))
     one, other = (planned(kinds, asked(**{tier: days})) for days in (short, long))
@@ -65,7 +65,7 @@ def test_a_plan_fits_or_what_it_suggests_does(
         return
     assert planned(kinds, found.suggestion, capacity).fits
     kept = asked(raw, minute, hour)
-    assert all(getattr(found.suggestion, tier) <= getattr(kept, tier) for tier in KEPT)
+    assert all(getattr(found.suggestion, tier) <= getattr(kept, tier) for tier in TIERS)
     assert found.fits == (found.suggestion == kept)
 
 
@@ -73,7 +73,7 @@ def test_a_plan_fits_or_what_it_suggests_does(
 @given(KINDS, CAPACITY)
 def test_the_days_said_to_fit_are_the_days_that_fit(kinds: dict[str, int], capacity: int) -> None:
     for need in planned(kinds, asked(), capacity).needs:
-        if need.share in KEPT and need.fits_days and need.fits_days > 1.5:
+        if need.share in TIERS and need.fits_days and need.fits_days > 1.5:
             shorter = asked(**{need.share: min(need.fits_days * 0.999, 1e9)})
             longer = asked(**{need.share: need.fits_days * 1.001})
             assert planned(kinds, shorter, capacity).fits

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.config import Config, Storage, check
-from collector.core.contract import KEPT
-from collector.core.forecast import Growing, days_until, slope
 from collector.core.readings import Quality, Readings, SeriesKey, SeriesTable
 from collector.followers.rates import Rates
-from collector.operation.keeper import Keeper, Sources
-from collector.operation.samples import Samples
-from collector.operation.shedding import DAY, Usage, decide
 from collector.state import State
+from collector.storage.forecast import Growing, days_until, slope
+from collector.storage.keeper import Keeper, Sources
+from collector.storage.samples import Samples
+from collector.storage.shedding import DAY, Usage, decide
 from collector.store.base import Ledger, Store, Tier, TierUsage
 from collector.store.duckdb import open_store
+from collector.store.tiers import TIERS
 from devices.model import Device
 
 T0 = 20_000 * DAY
@@ -32,12 +32,12 @@ class Days:
 
     def __init__(self, **span: int) -> None:
         self.span = span
-        self.sizes: dict[str, dict[int, int]] = {tier: defaultdict(int) for tier in KEPT}
+        self.sizes: dict[str, dict[int, int]] = {tier: defaultdict(int) for tier in TIERS}
         self.gone: list[tuple[str, int]] = []
 
     def usage(self) -> list[TierUsage]:
         found = []
-        for tier in KEPT:
+        for tier in TIERS:
             days = sorted(self.sizes[tier])
             oldest, newest = (days[0] * DAY, days[-1] * DAY + DAY // 2) if days else (None, None)
             found.append(TierUsage(tier, len(days), sum(self.sizes[tier].values()), oldest, newest))
@@ -83,8 +83,8 @@ def test_it_is_never_over_and_the_oldest_raw_readings_go_first(
     config = settings_of(tmp_path_factory.mktemp("k"), capacity=1000, journal=1, shed=0.9, alarm=0.5)
     keeper = keeper_of(config, disk)
     for number, sizes in enumerate(growth):
-        before = {tier: set(disk.sizes[tier]) for tier in KEPT}
-        for tier, size in zip(KEPT, sizes, strict=True):
+        before = {tier: set(disk.sizes[tier]) for tier in TIERS}
+        for tier, size in zip(TIERS, sizes, strict=True):
             disk.sizes[tier][20_000 + number] += size
         assert sum(tier.bytes for tier in disk.usage()) <= 1000, "grew by less than lies above the shed mark"
         disk.gone.clear()
@@ -92,7 +92,7 @@ def test_it_is_never_over_and_the_oldest_raw_readings_go_first(
         raw_left = [day for day in disk.sizes["raw"] if disk.sizes["raw"][day]]
         if any(tier != "raw" for tier, _ in disk.gone):
             assert len(disk.sizes["raw"]) == 1, "minutes go only when of raw the newest day alone is left"
-        for tier in KEPT:
+        for tier in TIERS:
             kept = set(disk.sizes[tier])
             assert not kept or min(kept) > max((day for t, day in disk.gone if t == tier), default=-1)
             assert kept <= before[tier] | {20_000 + number}
@@ -109,11 +109,11 @@ def test_nothing_is_deleted_without_a_capacity() -> None:
 def test_what_is_older_than_its_retention_goes_though_there_is_room(tmp_path: Path) -> None:
     disk = Days()
     for day in range(200):
-        for tier in KEPT:
+        for tier in TIERS:
             disk.sizes[tier][20_000 + day] = 1
     keeper = keeper_of(settings_of(tmp_path, raw="90d", minute="150d"), disk)
     keeper.look(T0 + 199 * DAY + 7, 0.0)
-    assert [len(disk.sizes[tier]) for tier in KEPT] == [91, 151, 200]
+    assert [len(disk.sizes[tier]) for tier in TIERS] == [91, 151, 200]
     assert {each.why for each in keeper.holding.shed} == {"age"}
     assert not keeper.holding.shedding
 

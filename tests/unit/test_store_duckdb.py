@@ -347,14 +347,15 @@ def test_a_file_in_another_process_is_named_with_its_holder(tmp_path: Path) -> N
     assert aside(tmp_path) == []
 
 
-def test_a_newer_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("age", "schema"), [("a newer", 99), ("an older", 2)])
+def test_a_file_of_another_version_is_refused_and_left_alone(tmp_path: Path, age: str, schema: int) -> None:
     store, table = opened(tmp_path)
     one_commit(store, table, 1)
     store.close()
     with duckdb.connect(str(tmp_path / "readings.duckdb")) as con:
-        con.execute("update meta set version = 99")
+        con.execute("update meta set version = ?", [schema])
     with pytest.raises(
-        Problems, match=r"readings\.duckdb: was written by a newer collector \(schema 99"
+        Problems, match=rf"readings\.duckdb: was written by {age} collector \(schema {schema}"
     ) as refused:
         opened(tmp_path)
     assert "\n" not in str(refused.value)

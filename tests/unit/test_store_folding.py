@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.store.base import Aggregate
-from collector.store.folding import fold
+from collector.store.server.folding import fold
 
 READINGS = st.dictionaries(st.integers(0, 300), st.floats(-1e6, 1e6).map(lambda x: x + 0.0), max_size=80)
 

@@ -11,8 +11,8 @@ import pytest
 
 from collector.core.readings import SeriesKey
 from collector.core.storeurl import parse
-from collector.store import scanning
-from collector.store.influx import Influx
+from collector.store.server import scanning
+from collector.store.server.influx import Influx
 
 BEGIN = 1_764_000_000 * 10**9
 ANSWER = """\

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.core.readings import SeriesKey
-from collector.store.lines import head, lines, speakable
-from collector.store.victoria import Victoria
+from collector.store.server.lines import head, lines, speakable
+from collector.store.server.victoria import Victoria
 from tests.servers import VictoriaMetrics
 
 IDS = st.from_regex(re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII), fullmatch=True)

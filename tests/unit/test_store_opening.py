@@ -17,7 +17,7 @@ import pytest
 from collector.core.config import StoreConfig
 from collector.core.readings import Readings, SeriesKey, SeriesTable
 from collector.store.base import Ledger, Store, StoreError
-from collector.store.influx import BUCKETS, NEWEST, RAW, Influx, find_text
+from collector.store.server.influx import BUCKETS, NEWEST, RAW, Influx, find_text
 from collector.store.stores import open_store
 from devices.problems import Problems
 from tests.servers import FLAGS, VictoriaMetrics

@@ -11,17 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from collector.core.readings import Readings, SeriesKey, SeriesTable
-from collector.store import asking
 from collector.store.base import Aggregate, Ledger, Points, Reject
-from collector.store.duckdb import DuckStore, open_store
-from collector.store.tiers import DAY, NS, Segment, coarsest, plan
+from collector.store.duckdb import DuckStore, asking, open_store
+from collector.store.tiers import DAY, NS, Stretch, coarsest, plan
 
 KEYS = [SeriesKey("1305012001", f"rtr-{i}", "latency_ms") for i in range(3)]
 FIRST = 20_448  # a day; it shares its part of the hour tier with the next ones
@@ -31,9 +29,9 @@ LATER = (FIRST + 60) * DAY
 AGGREGATES: tuple[Aggregate, ...] = ("mean", "min", "max", "last", "count")
 
 
-def opened(folder: Path) -> tuple[DuckStore, SeriesTable]:
+def opened(folder: Path, few: int = 1) -> tuple[DuckStore, SeriesTable]:
     table = SeriesTable()
-    return open_store("duckdb:", folder, table, MEMORY), table
+    return open_store("duckdb:", folder, table, MEMORY, few=few), table
 
 
 @pytest.fixture
@@ -68,7 +66,8 @@ def all_points(store: DuckStore, key: SeriesKey = KEYS[0]) -> list[tuple[int, fl
 class Model:
     """What a store should say: readings in a dict, and how far raw ones were shed."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: bool) -> None:
+        self.own = own  # each day has parts of its own
         self.kept: dict[SeriesKey, dict[int, float]] = {key: {} for key in KEYS}
         self.closed: set[int] = set()
         self.floor = 0
@@ -77,9 +76,14 @@ class Model:
         days = {t // DAY for kept in self.kept.values() for t in kept}
         self.closed |= {day for day in days if (day + 1) * DAY + 2 * HOUR <= now and day * DAY >= self.floor}
 
-    def shed(self, before: int) -> None:
+    def shed(self, before: int, floor: int) -> None:
+        """With days of their own exactly what is closed goes; shared ones may go as soon as they are over."""
         gone = {day for day in self.closed if (day + 1) * DAY <= before}
-        self.floor = max([self.floor, *((day + 1) * DAY for day in gone)])
+        least = max([self.floor, *((day + 1) * DAY for day in gone)])
+        if self.own:
+            assert floor == least or floor <= 0 == least
+        assert self.floor <= max(floor, 0) <= max(self.floor, before)
+        self.floor = max(floor, 0)
         self.closed -= gone
 
     def points(
@@ -124,14 +128,19 @@ steps = st.lists(
 
 
 # Without shrinking: one step after the other on a disk, it would take minutes.
-@settings(max_examples=14, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-@given(steps=steps, start=st.integers(-5, 3 * DAY), length=st.integers(0, 3 * DAY))
+@settings(max_examples=24, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    steps=steps,
+    few=st.sampled_from([1, 4, 12, 10**6]),
+    start=st.integers(-5, 3 * DAY),
+    length=st.integers(0, 3 * DAY),
+)
 def test_whatever_happens_in_whatever_order_the_points_are_those_of_a_plain_model(
-    steps: list[tuple[str, object]], start: int, length: int
+    steps: list[tuple[str, object]], few: int, start: int, length: int
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
-        store, _ = opened(Path(name))
-        model, base = Model(), FIRST * DAY
+        store, _ = opened(Path(name), few)
+        model, base = Model(own=few == 1), FIRST * DAY
         for verb, given_ in steps:
             match verb:
                 case "commit":
@@ -144,11 +153,12 @@ def test_whatever_happens_in_whatever_order_the_points_are_those_of_a_plain_mode
                     store.tidy(now)
                     model.close(now)
                 case "shed":
-                    store.shed("raw", base + int(given_) * DAY)  # type: ignore[call-overload]
-                    model.shed(base + int(given_) * DAY)  # type: ignore[call-overload]
+                    before = base + int(given_) * DAY  # type: ignore[call-overload]
+                    store.shed("raw", before)
+                    model.shed(before, store._layout.floor("raw"))
                 case _:
                     store.close()
-                    store, _ = opened(Path(name))
+                    store, _ = opened(Path(name), few)
                     assert store.set_aside == []
             check(store, model, base + start, base + start + length)
         store.close()
@@ -248,12 +258,12 @@ def test_the_middle_comes_from_the_coarsest_tier_and_the_ends_from_finer_ones() 
     ]
     found = plan(HOUR - 1, 2 * HOUR + MINUTE + 1, HOUR, {})
     assert found == [
-        Segment("raw", HOUR - 1, HOUR),
-        Segment("hour", HOUR, 2 * HOUR),
-        Segment("minute", 2 * HOUR, 2 * HOUR + MINUTE),
-        Segment("raw", 2 * HOUR + MINUTE, 2 * HOUR + MINUTE + 1),
+        Stretch("raw", HOUR - 1, HOUR),
+        Stretch("hour", HOUR, 2 * HOUR),
+        Stretch("minute", 2 * HOUR, 2 * HOUR + MINUTE),
+        Stretch("raw", 2 * HOUR + MINUTE, 2 * HOUR + MINUTE + 1),
     ]
-    assert plan(0, 2 * DAY, None, {"raw": DAY}) == [Segment("minute", 0, DAY), Segment("raw", DAY, 2 * DAY)]
+    assert plan(0, 2 * DAY, None, {"raw": DAY}) == [Stretch("minute", 0, DAY), Stretch("raw", DAY, 2 * DAY)]
     assert plan(0, DAY, None, {"raw": DAY, "minute": DAY, "hour": DAY}) == []
 
 
@@ -365,47 +375,6 @@ def test_what_a_closing_left_behind_is_deleted_at_the_next_opening(tmp_path: Pat
     store.close()
 
 
-def test_a_file_of_the_first_schema_is_taken_over_whole(tmp_path: Path) -> None:
-    rows = [(n % 2, (FIRST + n % 3) * DAY + n * NS, n / 10, n % 4, LATER) for n in range(-50, 5_000)]
-    rows += [(0, -5, 0.5, 0, 0)]
-    with duckdb.connect(str(tmp_path / "readings.duckdb")) as con:
-        con.execute(FIRST_SCHEMA)
-        con.executemany("insert into readings values (?, ?, ?, ?, ?)", rows[:200])
-        con.register("rest", dict(zip("abcde", map(np.array, zip(*rows[200:], strict=True)), strict=True)))
-        con.execute("insert into readings select * from rest")
-    store, table = opened(tmp_path)
-    assert store.set_aside == []
-    assert store.ledger() == Ledger(7, 6, 5, 4, 3, 2, 1, 0, 9)
-    assert [r.offset for r in store.rejects(9)] == [3]
-    for number in (0, 1):
-        want = sorted((t, v) for s, t, v, _, _ in rows if s == number)
-        assert store.points(table.keys[number], -(2**62), 2**62, None, "mean", 10**9) == want
-    assert sum(len(piece) for piece in store.scan(-(2**62), 2**62)) == len(rows)
-    store.tidy(LATER + DAY)
-    store.close()
-    store, table = opened(tmp_path)
-    assert sum(len(piece) for piece in store.scan(-(2**62), 2**62)) == len(rows)
-    store.close()
-
-
-FIRST_SCHEMA = """
-create table meta (version integer not null);
-insert into meta values (1);
-create table series (id integer not null, site varchar not null, device varchar not null,
-                     metric varchar not null);
-insert into series values (0, '1305012001', 'rtr-0', 'latency_ms'), (1, '1305012001', 'rtr-1', 'latency_ms');
-create table readings (series integer not null, time bigint not null, value double not null,
-                       quality utinyint not null, received bigint not null);
-create table rejects ("offset" bigint not null, received bigint not null, topic varchar not null,
-                      reason varchar not null, head blob not null, size bigint not null);
-insert into rejects values (3, 3, 't', 'r', '', 0);
-create table ledger (cursor bigint not null, messages bigint not null, stored bigint not null,
-                     duplicate bigint not null, quarantined bigint not null, dropped bigint not null,
-                     "values" bigint not null, conflicts bigint not null, qos0 bigint not null);
-insert into ledger values (7, 6, 5, 4, 3, 2, 1, 0, 9);
-"""
-
-
 def test_a_snapshot_opens_as_the_store_was_while_that_goes_on(tmp_path: Path) -> None:
     store, _ = opened(tmp_path / "live")
     commit(store, (KEYS[0], FIRST * DAY, 1.0))
@@ -479,7 +448,7 @@ first, later = 20_448 * day, 20_500 * day
 def opened():
     table = SeriesTable()
     numbers = [table.number(SeriesKey("s", f"d{i}", "m")) for i in range(wide)]
-    return open_store("duckdb:", folder, table, 64_000_000), table, np.array(numbers, np.int32)
+    return open_store("duckdb:", folder, table, 64_000_000, few=1), table, np.array(numbers, np.int32)
 
 def write():
     store, table, series = opened()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from collector.store.base import StoreError
-from collector.store.refusal import RefusedError, deliver
+from collector.store.server.refusal import LinesRefusedError, deliver
 
 LINES = [f"rx_dbm,device=d,site=s value={n}.0 {n}" for n in range(6)]
 
@@ -22,7 +22,7 @@ class Server:
     def write(self, lines: list[str]) -> None:
         self.requests += 1
         if self.requests <= self.refuses or any(self.bad in line for line in lines):
-            raise RefusedError("400")
+            raise LinesRefusedError("400")
         self.kept.update(lines)
 
 

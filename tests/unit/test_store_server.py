@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.core.readings import F64, I64, Bools, Readings, SeriesKey, SeriesTable
-from collector.store.accounts import Accounts
 from collector.store.base import Ledger, Reject, Store, StoreError
-from collector.store.refusal import RefusedError
-from collector.store.server import ServerStore
+from collector.store.server.accounts import Accounts
+from collector.store.server.refusal import LinesRefusedError
+from collector.store.server.store import ServerStore
 from devices.problems import Problems
 
 S = 10**9
@@ -65,7 +65,7 @@ class Fake:
         if trouble is not None:
             raise trouble
         if bad:
-            raise RefusedError("400 partial write", len(bad))
+            raise LinesRefusedError("400 partial write", len(bad))
 
     def sync(self) -> None:
         self.kept |= self.fresh
@@ -286,4 +286,16 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
 def test_it_is_a_store(tmp_path: Path) -> None:
     store: Store = opened(tmp_path, Fake())[0]
+    store.close()
+
+
+def test_accounts_that_have_lost_their_version_are_set_aside(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path, Fake())
+    store.close()
+    with sqlite3.connect(tmp_path / "accounts.db") as con:
+        con.execute("delete from meta")
+    con.close()
+    store, _ = opened(tmp_path, Fake())
+    assert "does not say what version it is" in store.set_aside[0]
+    assert store.ledger() is None
     store.close()

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from collector.api.context import Ctx
 from collector.api.edge.access import Viewer
-from collector.core.contract import Kept, Share
-from collector.core.holding import DeviceCost, KindCost
+from collector.storage.contract import Share
+from collector.storage.holding import DeviceCost, KindCost
+from collector.store.base import Tier
 
 router = APIRouter(prefix="/api/v1", tags=["operation"])
 _MS = 1_000_000
@@ -32,7 +33,7 @@ class ShareOut(BaseModel):
 class ShedOut(BaseModel):
     """What was deleted of a tier: since ever in bytes; up to which time, and when last (epoch ms)."""
 
-    tier: Kept
+    tier: Tier
     why: Literal["age", "room"]
     bytes: int
     before: int

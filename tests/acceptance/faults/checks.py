@@ -23,7 +23,7 @@ from collector.ingest.journal import Journal
 from collector.ingest.reserve import Reserve
 from collector.state import State
 from collector.state.snapshots import Snapshots
-from collector.store import manifest, rollups
+from collector.store.duckdb import manifest, rollups
 from devices.region import read_folder
 from tests.acceptance.faults.publishers import NUMBER
 from tests.bench.rig import Rig, balanced
