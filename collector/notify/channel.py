@@ -24,14 +24,19 @@ class Note:
     comment: str = ""
 
     @property
+    def alert_id(self) -> str:
+        """Of the alert: what happens to one alert is told in order."""
+        return str(self.alert.get("id", ""))
+
+    @property
     def key(self) -> str:
         """The idempotency key: the same for the same happening, also after a restart or a rebuilt state."""
-        told = f"{self.alert.get('id')}|{self.kind}|{self.at}|{self.alert.get('count')}"
+        told = f"{self.alert_id}|{self.kind}|{self.at}|{self.alert.get('count')}"
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 class NotSent(Exception):  # noqa: N818 (it says what happened)
-    """The note did not get through. `permanent`: trying again is useless. `retry_after`: in seconds."""
+    """The note did not get through. `permanent`: it never will. `retry_after`: seconds to wait first."""
 
     def __init__(self, why: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(why)

@@ -15,7 +15,7 @@ from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal
 from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
-from collector.notify.consumer import Consumer
+from collector.notify.consumer import ChannelConsumer
 from collector.operation.admission import Admission
 from collector.operation.keeper import Keeper
 from collector.state import State
@@ -37,6 +37,6 @@ class Parts(Protocol):
     storing: Storing
     alarming: Alarming
     hub: Hub
-    consumers: Sequence[Consumer]
+    consumers: Sequence[ChannelConsumer]
     admission: Admission
     keeper: Keeper

@@ -63,6 +63,7 @@ class SelfWatch:
             "dropping": now - self._dropped_at < REMEMBER,
             "journal_damaged": bool(parts.journal.damage),
             "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
-            "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
+            "notify_stuck": any(consumer.stuck for consumer in parts.consumers),
+            "notify_skipped": any(consumer.losing for consumer in parts.consumers),
             **parts.keeper.flags(),
         }

@@ -121,7 +121,18 @@ create table regions (
 ) strict;
 """
 
-MIGRATIONS = (_V1,)
+_DELIVERIES = """
+create table deliveries (              -- outbox rows that a channel failed to deliver and tries again
+    channel text not null,
+    seq     integer not null references outbox (seq) on delete cascade,
+    tries   integer not null,
+    why     text not null,             -- the last failure
+    primary key (channel, seq)
+) strict, without rowid;
+create index deliveries_by_row on deliveries (seq);
+"""
+
+MIGRATIONS = (_V1, _DELIVERIES)
 
 
 def migrate(con: sqlite3.Connection, file: Path, migrations: tuple[str, ...] = MIGRATIONS) -> None:
