@@ -14,13 +14,13 @@ import uvloop
 from collector.broker import LocalBroker, start_broker
 from collector.broker.child import spawn, stop
 from collector.core.config import load
-from collector.demo.plan import Plan
+from collector.demo.plan import DemoPlan
 
 _LOOK_S = 1.0
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
-def run_demo(plan: Plan, ready: Callable[[LocalBroker], None], say: Say) -> None:
+def run_demo(plan: DemoPlan, ready: Callable[[LocalBroker], None], say: Announce) -> None:
     """Run until SIGINT or SIGTERM. `ready` hears when the page is there, `say` when a child has ended.
 
     Raises Problems.
@@ -30,7 +30,7 @@ def run_demo(plan: Plan, ready: Callable[[LocalBroker], None], say: Say) -> None
 
 
 @contextmanager
-def _broker(plan: Plan) -> Iterator[LocalBroker]:
+def _broker(plan: DemoPlan) -> Iterator[LocalBroker]:
     broker = start_broker(plan.folder / "broker", plan.mqtt)
     try:
         yield broker
@@ -41,7 +41,7 @@ def _broker(plan: Plan) -> Iterator[LocalBroker]:
 class _Child:
     """A command of ours in a process of its own, as it would be in the field. Its log is `name`.log."""
 
-    def __init__(self, plan: Plan, name: str, arguments: Sequence[str], *, heard: bool = False) -> None:
+    def __init__(self, plan: DemoPlan, name: str, arguments: Sequence[str], *, heard: bool = False) -> None:
         self.name = name
         self._command = [sys.executable, "-m", "collector.cli", *arguments]
         self._log = plan.folder / f"{name}.log"
@@ -63,7 +63,7 @@ class _Child:
         return self._process is not None and self._process.poll() is None
 
 
-def _agent(plan: Plan) -> _Child:
+def _agent(plan: DemoPlan) -> _Child:
     """The one real device: this machine."""
     broker = f"mqtt://127.0.0.1:{plan.mqtt}"
     return _Child(
@@ -73,7 +73,7 @@ def _agent(plan: Plan) -> _Child:
     )
 
 
-def _regency(plan: Plan) -> _Child:
+def _regency(plan: DemoPlan) -> _Child:
     """All other devices, with the story that the scenario tells."""
     story = ["--scenario", plan.scenario] if plan.scenario else []
     command = ["simulate", "--config", str(plan.config), "--skip", plan.publisher, *story]
@@ -86,11 +86,11 @@ def _clean() -> dict[str, str]:
 
 
 async def _collect(
-    plan: Plan,
+    plan: DemoPlan,
     broker: LocalBroker,
     children: Sequence[_Child],
     ready: Callable[[LocalBroker], None],
-    say: Say,
+    say: Announce,
 ) -> None:
     from collector import app  # noqa: PLC0415 (the heaviest part: the others start while it is loaded)
 
@@ -111,7 +111,7 @@ async def _tell(up: asyncio.Event, ready: Callable[[], None]) -> None:
     ready()
 
 
-async def _watch(broker: LocalBroker, children: Sequence[_Child], say: Say) -> None:
+async def _watch(broker: LocalBroker, children: Sequence[_Child], say: Announce) -> None:
     """Start a child again when it ended; a broker that is gone is only said, its data might be bad."""
     gone = False
     while True:
