@@ -29,6 +29,8 @@ from devices.problems import Problem, Problems
 
 MISTAKE = 2
 """The exit code for what a person can mend."""
+_PUBLIC = frozenset({"inventory", "load"})
+"""They write region folders, which are shared; what all others write is for its owner alone."""
 
 app = typer.Typer(
     name="nagari",
@@ -59,6 +61,8 @@ for module in (
 
 def main() -> None:
     """Run the command line. Exit codes: 0 well, 1 the answer is no (as of doctor), 2 a mistake to mend."""
+    if not _PUBLIC.intersection(sys.argv[1:2]):
+        os.umask(0o077)  # readings, tokens and accounts are nobody else's
     try:
         app()
     except Problems as problems:

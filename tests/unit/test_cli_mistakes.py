@@ -115,6 +115,15 @@ def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(tmp_path: Path) -> N
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
+def test_a_token_made_before_the_first_run_leaves_nothing_open_to_others(tmp_path: Path) -> None:
+    (tmp_path / "nagari.toml").touch()
+    done = nagari("token", "create", "--role", "viewer", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert len(made) > 1
+    assert [each for each in made if each.stat().st_mode & 0o077] == []
+
+
 def test_an_agent_that_the_region_does_not_know_is_named(region_small: Path) -> None:
     said = mistake("agent", "--region", str(region_small), "--device", "nobody")
     assert "devices.csv: has no host 'nobody'" in said
