@@ -110,7 +110,7 @@ def _row(alert: dict[str, Any], lang: str) -> tuple[Any, ...]:
     severity = show.mark(alert["severity"], show.SEVERITY)
     if alert["condition"] == "cleared":
         severity.stylize("dim")
-    said = show.plain(show.summary(alert, lang))
+    said = show.summary(alert, lang)
     state = str(alert["state"]).replace("_", " ")
     return severity, alert["site"], alert["device"], state, show.when(alert["at"]), said, alert["id"]
 

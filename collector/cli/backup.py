@@ -177,7 +177,7 @@ def _bar() -> Iterator[Callable[[float, str], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
-    columns: Any = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}")
+    columns: Any = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=1.0)
         yield lambda share, words: progress.update(task, completed=min(share, 1.0), description=words)

@@ -25,6 +25,7 @@ from collector.cli import (
     token,
     watch,
 )
+from collector.core.inert import inert
 from devices.problems import Problem, Problems
 
 MISTAKE = 2
@@ -93,7 +94,7 @@ def _leave_quietly(end: SystemExit) -> None:
 
 def _complain(problems: Iterable[Problem]) -> NoReturn:
     for problem in problems:
-        typer.echo(f"nagari: {problem}", err=True)
+        typer.echo(f"nagari: {inert(str(problem))}", err=True)
     sys.exit(MISTAKE)
 
 

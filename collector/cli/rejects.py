@@ -36,9 +36,9 @@ def rejects(
     rows = (
         (
             show.when(each["received"]),
-            show.plain(each["topic"]),
+            each["topic"],
             each["reason"],
-            show.plain(each["head"])[:80],
+            each["head"][:80],
         )
         for each in found
     )

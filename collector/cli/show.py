@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from collector.core.inert import inert
+
 SEVERITY: Mapping[str, tuple[str, str]] = {
     "critical": ("◆", "bold red"),
     "major": ("▲", "dark_orange"),
@@ -37,27 +39,33 @@ _PROSE = {
 
 def console() -> Console:
     """Where output goes. Colours and width follow the terminal, or its absence."""
-    return Console(highlight=False, soft_wrap=False)
+    return Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
 
 
 def mark(name: str, looks: Mapping[str, tuple[str, str]]) -> Text:
     """Shape and word in the colour of `name`; a name that is not known is shown plainly."""
     shape, style = looks.get(name, ("·", ""))
-    return Text(f"{shape} {name}", style)
+    return Text(inert(f"{shape} {name}"), style)
 
 
 def print_json(found: object) -> None:
     """One JSON document on stdout."""
-    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    typer.echo(as_json(found, indent=2))
+
+
+def as_json(found: object, indent: int | None = None) -> str:
+    """JSON for a terminal or a pipe: readable letters as they are, everything unprintable escaped."""
+    text = json.dumps(found, ensure_ascii=False, indent=indent)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing: str) -> None:
-    """A table, or `nothing` when it has no rows."""
+    """A table, or `nothing` when it has no rows. Cells that are plain text are made inert."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column not in _PROSE)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(inert(cell)) if isinstance(cell, str) else cell for cell in row))
     out = console()
     out.print(table if table.row_count else nothing)
 
@@ -75,8 +83,3 @@ def summary(alert: Mapping[str, Any], lang: str) -> str:
     if isinstance(said, Mapping):
         return str(said.get(lang) or next(iter(said.values()), ""))
     return str(said)
-
-
-def plain(text: str) -> str:
-    """Text from outside, with control characters made visible: a topic cannot steer the terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -169,11 +169,11 @@ def _survey(sources: list[Source], region: Path, *, quiet: bool) -> Survey:
 
 
 def _tell_faults(survey: Survey) -> None:
-    from collector.cli import show  # noqa: PLC0415
+    from collector.core.inert import inert  # noqa: PLC0415
     from collector.moving.survey import SHOWN  # noqa: PLC0415
 
     for file, line, bad in survey.faults[:SHOWN]:
-        typer.echo(f"{file}:{line}: {show.plain(bad.what)}; {show.plain(bad.mend)}", err=True)
+        typer.echo(f"{file}:{line}: {inert(bad.what)}; {inert(bad.mend)}", err=True)
     if survey.bad > SHOWN:
         typer.echo(f"… and {survey.bad - SHOWN:,} more", err=True)
     for series, why in list(survey.unknown.items())[:SHOWN]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from collector.cli.options import URL, Lang, TokenFile, Url
+from collector.core.inert import inert
 from devices.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def watch(
 class _Lines:
     """Every event as a line of JSON."""
 
+    def __init__(self) -> None:
+        from collector.cli.show import as_json  # noqa: PLC0415
+
+        self._as_json = as_json
+
     def __enter__(self) -> _Lines:
         return self
 
@@ -67,7 +72,7 @@ class _Lines:
         typer.echo(f"nagari: connection lost ({why}); again in {wait:.0f} s", err=True)
 
     def _print(self, name: str, data: object) -> None:
-        typer.echo(json.dumps({"event": name, "data": data}, ensure_ascii=False))
+        typer.echo(self._as_json({"event": name, "data": data}))
 
 
 class _Screen:
@@ -103,7 +108,7 @@ class _Screen:
     def lost(self, why: str, wait: float) -> None:
         from rich.text import Text  # noqa: PLC0415
 
-        line = Text(f"connection lost ({why}); again in {wait:.0f} s", "yellow")
+        line = Text(inert(f"connection lost ({why}); again in {wait:.0f} s"), "yellow")
         self._live.update(line, refresh=True)
 
     def _alert(self, alert: dict[str, Any]) -> None:
@@ -112,15 +117,15 @@ class _Screen:
         looks, cleared = self._looks, alert["condition"] == "cleared"
         shape, style = looks.CLEARED if cleared else looks.SEVERITY.get(alert["severity"], ("·", ""))
         at = alert.get("cleared_at") if cleared else alert["at"]
-        said = looks.plain(looks.summary(alert, self._lang))
+        said = looks.summary(alert, self._lang)
         acked = " · acknowledged" if alert["acked"] else ""
         word = "cleared" if cleared else alert["severity"]
         self._console.print(
             Text.assemble(
                 (looks.when(at), "dim"),
                 (f"  {shape} {word:<9}", style),
-                f" {alert['site']}/{alert['device']}  {said}",
-                (f"{acked}  {alert['id']}", "dim"),
+                inert(f" {alert['site']}/{alert['device']}  {said}"),
+                (inert(f"{acked}  {alert['id']}"), "dim"),
             )
         )
 
@@ -131,7 +136,7 @@ class _Screen:
         said = " · ".join(f"{name.replace('_', ' ')} {stats[name]:,}" for name in names if name in stats)
         ill = {part: why for part, why in (stats.get("health") or {}).items() if why != "ok"}
         line = Text(said, "bold red" if stats.get("dropped") else "bold")
-        line.append("".join(f" · ✗ {part}: {why}" for part, why in ill.items()), "bold red")
+        line.append("".join(inert(f" · ✗ {part}: {why}") for part, why in ill.items()), "bold red")
         self._live.update(line, refresh=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from collector.core.inert import inert
 from collector.notify.channel import Note
 
 _LEVELS = {"critical": logging.ERROR, "major": logging.ERROR, "minor": logging.WARNING}
@@ -32,8 +33,3 @@ class LogChannel:
 
     async def close(self) -> None:
         """There is nothing to close."""
-
-
-def inert(text: str) -> str:
-    """The text with everything that is not printable escaped: a new line in a name forges no log entry."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from collector.core.config import Webhook
+from collector.core.inert import inert
 from collector.notify.channel import Note
-from collector.notify.log import inert
 from collector.notify.webhook import WebhookChannel, encode, retry_after, sign
 from devices.problems import Problems
 
