@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from collector.core.config import Storage
+from collector.core.config import StorageSettings
 from devices.catalogue import CLOCK_WRONG, COLLECTOR, KINDS
 from devices.model import Device
 
@@ -98,7 +98,7 @@ class Plan:
     capacity: int
     needs: tuple[Need, ...]
     fits: bool
-    suggestion: Storage | None
+    suggestion: StorageSettings | None
     rates: Rates
     costs: Costs
 
@@ -155,7 +155,7 @@ def rates_of(kinds: Mapping[str, int]) -> Rates:
     )
 
 
-def plan(sent: Rates, asked: Storage, journal_cap: int, costs: Costs, capacity: int) -> Plan:
+def plan(sent: Rates, asked: StorageSettings, journal_cap: int, costs: Costs, capacity: int) -> Plan:
     """What the settings need of the capacity (bytes) for these rates, and what would fit."""
     room = int(capacity * (1 - asked.margin))
     fixed = journal_cap + state_bytes(sent)
@@ -202,7 +202,7 @@ def _days(sent: Rates, costs: Costs, tier: Kept, room: int) -> float | None:
     return min(room / hot, HOT_DAYS) + max(0.0, room - HOT_DAYS * hot) / (sent.readings * costs.cold)
 
 
-def _suggest(sent: Rates, asked: Storage, costs: Costs, room: int) -> Storage | None:
+def _suggest(sent: Rates, asked: StorageSettings, costs: Costs, room: int) -> StorageSettings | None:
     """Shorten raw, then minute, then hour until it fits: to a week, a month, a year; else to a day each."""
     found = asked
     for tier, least in (

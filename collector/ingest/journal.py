@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import Batch, RecordKind
 from collector.ingest.files import Files, Segment, write_all
 from collector.ingest.head import Head
