@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -42,6 +42,25 @@ app = typer.Typer(
     help="Collector and command centre for a regency's fibre network: from the device to the operator.",
     epilog="A first look: `nagari demo`. Each command explains itself: `nagari COMMAND --help`.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"nagari {version('nagari')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
 for module in (
     serve,
     agent,

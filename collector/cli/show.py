@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import typer
@@ -70,11 +70,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], no
     out.print(table if table.row_count else nothing)
 
 
-def when(ms: int | None) -> str:
-    """Epoch milliseconds in this machine's time."""
+def when(ms: int | None, zone: tzinfo | None = None) -> str:
+    """Epoch milliseconds as a time with its zone, such as WIB: in `zone`, else in this machine's."""
     if ms is None:
         return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def summary(alert: Mapping[str, Any], lang: str) -> str:

@@ -74,7 +74,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Bring history in: publish it as native messages, resumably, and see that the collector has it."""
-    from collector.cli.api import Api, find_token  # noqa: PLC0415 (loaded by the command that needs it)
+    from collector.cli.api import Api  # noqa: PLC0415 (loaded by the command that needs it)
     from collector.cli.bars import Bar  # noqa: PLC0415
     from collector.moving.importing import Progress  # noqa: PLC0415
     from devices.wire import ClientOptions  # noqa: PLC0415
@@ -99,7 +99,7 @@ def import_(
         raise typer.Exit(1 if refused or not survey.readings else 0)
     notes = progress_file or files[0].with_name(files[0].name + ".import")
     progress = Progress.load(notes, broker, sources)
-    collector = Api(api, find_token(token_file)) if api else None
+    collector = Api(api, token_file) if api else None
     if collector and not progress.before:
         sent = {"sent_messages": progress.messages, "sent_values": progress.values}  # without looking
         progress.before = _accounts(collector) | sent

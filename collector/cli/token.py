@@ -21,7 +21,7 @@ token = typer.Typer(
 )
 
 
-class Role(StrEnum):
+class RoleChoice(StrEnum):
     """Each may do what the one before it may."""
 
     VIEWER = "viewer"
@@ -34,7 +34,7 @@ class Role(StrEnum):
     "create", epilog="Example: `nagari token create --role operator --name siti --out siti.token --days 365`"
 )
 def create(
-    role: Annotated[Role, typer.Option(help="viewer sees; operator acts on alerts; engineer; admin.")],
+    role: Annotated[RoleChoice, typer.Option(help="viewer sees; operator acts on alerts; engineer; admin.")],
     name: Annotated[str, typer.Option(help="Whose it is: stands in the trail of what was done.")] = "",
     days: Annotated[
         float | None, typer.Option(help="How many days it holds; else for ever.", min=0.001)

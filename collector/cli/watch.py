@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from collector.cli.options import URL, Lang, TokenFile, Url
+from collector.cli.options import URL, Lang, Language, TokenFile, Url
 from collector.core.inert import inert
 from devices.backoff import Backoff
 
@@ -32,14 +33,14 @@ _RETRY = Backoff(0.5, 10.0)
 def watch(
     url: Url = URL,
     token_file: TokenFile = None,
-    lang: Lang = "en",
+    lang: Lang = Language.EN,
     for_s: Annotated[float | None, typer.Option("--for", help="End after so many seconds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object per line.")] = False,
 ) -> None:
     """Alerts as they happen, with the accounts below: what was received, stored, refused."""
-    from collector.cli.api import Api, find_token  # noqa: PLC0415 (loaded by the command that needs it)
+    from collector.cli.api import Api  # noqa: PLC0415 (loaded by the command that needs it)
 
-    api = Api(url, find_token(token_file))
+    api = Api(url, token_file)
     end = time.monotonic() + for_s if for_s else float("inf")
     screen = _Lines() if as_json else _Screen(lang)
     with screen:
@@ -84,6 +85,7 @@ class _Screen:
         from collector.cli import show  # noqa: PLC0415
 
         self._lang = lang
+        self._zone: tzinfo | None = None
         self._looks = show
         self._console = show.console()
         self._live = Live("", console=self._console, auto_refresh=False, transient=True)
@@ -96,6 +98,7 @@ class _Screen:
         self._live.__exit__(*how)
 
     def begin(self, api: Api) -> None:
+        self._zone = api.zone()
         for alert in sorted(api.pages("alerts", "alerts", 10_000, state="active"), key=lambda one: one["at"]):
             self._alert(alert)
 
@@ -122,7 +125,7 @@ class _Screen:
         word = "cleared" if cleared else alert["severity"]
         self._console.print(
             Text.assemble(
-                (looks.when(at), "dim"),
+                (looks.when(at, self._zone), "dim"),
                 (f"  {shape} {word:<9}", style),
                 inert(f" {alert['site']}/{alert['device']}  {said}"),
                 (inert(f"{acked}  {alert['id']}"), "dim"),
