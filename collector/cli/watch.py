@@ -14,7 +14,7 @@ from devices.backoff import Backoff
 
 if TYPE_CHECKING:
     from collector.cli.api import Api
-    from collector.cli.events import Event
+    from collector.cli.events import StreamEvent
 
 EPILOG = """
 Examples:
@@ -66,7 +66,7 @@ class _Lines:
         for alert in api.pages("alerts", "alerts", 10_000, state="active"):
             self._print("alert", alert)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: StreamEvent) -> None:
         self._print(event.name, event.data)
 
     def lost(self, why: str, wait: float) -> None:
@@ -102,7 +102,7 @@ class _Screen:
         for alert in sorted(api.pages("alerts", "alerts", 10_000, state="active"), key=lambda one: one["at"]):
             self._alert(alert)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: StreamEvent) -> None:
         if event.name == "alert":
             self._alert(event.data.get("alert", event.data))
         elif event.name == "stats":

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from collector.notify.channel import Channel, Note, NotSent
-from collector.notify.source import Source, TellableRow
+from collector.notify.notesource import NoteSource, TellableRow
 from collector.notify.waiting import Owed, Waiting
 from devices.backoff import Backoff
 
@@ -57,7 +57,7 @@ class ChannelConsumer:
     def __init__(
         self,
         channel: Channel,
-        outbox: Source,
+        outbox: NoteSource,
         *,
         batch: int = 100,
         retry: Backoff = RETRY,

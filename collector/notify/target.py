@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from collector.notify.channel import NotSent
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], Awaitable[list[str]]]
+LookUp = Callable[[str, int], Awaitable[list[str]]]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
@@ -46,7 +46,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def pick(host: str, port: int, *, allow_private: bool, resolver: Resolver = resolve) -> str:
+async def pick(host: str, port: int, *, allow_private: bool, resolver: LookUp = resolve) -> str:
     """The one address to connect to. Raises NotSent if the name has none, or any that is not allowed."""
     try:
         addresses = await resolver(host, port)

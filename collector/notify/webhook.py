@@ -18,7 +18,7 @@ import httpx
 
 from collector.core.config import Webhook
 from collector.notify.channel import Note, NotSent
-from collector.notify.target import Resolver, pick, public, resolve
+from collector.notify.target import LookUp, pick, public, resolve
 from devices.problems import Problems
 from devices.secretfile import read_secret
 
@@ -42,7 +42,7 @@ class WebhookChannel:
         *,
         timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
-        resolver: Resolver = resolve,
+        resolver: LookUp = resolve,
     ) -> None:
         self.name = f"webhook:{config.name}"
         self._config = config

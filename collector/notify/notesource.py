@@ -58,7 +58,7 @@ class Position(Protocol):
         """The last outbox row that it is done with."""
 
 
-class Source(Protocol):
+class NoteSource(Protocol):
     """The outbox and what is owed of it, durable on return. Calls may block: they are made in a thread."""
 
     def outbox(self, after: int, limit: int) -> Sequence[TellableRow]:
