@@ -24,14 +24,14 @@ Examples:
 
 
 class AlertChoice(StrEnum):
-    """AlertChoice alerts to list."""
+    """Which alerts to list."""
 
     ACTIVE = "active"
     ALL = "all"
 
 
 class SeverityChoice(StrEnum):
-    """As in ITU-T X.733."""
+    """Severities to list by, ITU-T X.733."""
 
     CRITICAL = "critical"
     MAJOR = "major"

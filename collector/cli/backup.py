@@ -1,4 +1,4 @@
-"""`nagari backup`, `nagari restore`: the collector's state in another building, and back."""
+"""`nagari backup`, `nagari restore`: encrypted, incremental backups of the collector with restic."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _file(context: typer.Context, own: Path) -> Path:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[float, str], None]]:
-    """How far it is, on stderr, where a person looks on."""
+    """A progress bar on stderr, shown only in a terminal."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
 

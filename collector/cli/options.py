@@ -27,7 +27,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on stdo
 
 
 class Language(StrEnum):
-    """What summaries are written in."""
+    """Languages of alert summaries."""
 
     EN = "en"
     ID = "id"

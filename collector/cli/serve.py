@@ -1,4 +1,4 @@
-"""`nagari demo`, `nagari run`: what runs until it is stopped."""
+"""`nagari demo`, `nagari run`: the commands that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _short(path: Path) -> str:
 
 
 def _log(file: Path | None = None) -> None:
-    """Everything to stderr, where a service has its log; or to a file, and what is wrong to stderr too."""
+    """Log to stderr; with a `file`, log to it, and only warnings and errors to stderr as well."""
     import logging  # noqa: PLC0415
 
     stderr = logging.StreamHandler()

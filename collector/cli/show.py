@@ -1,4 +1,4 @@
-"""How things look in a terminal: a shape beside every colour, so that nobody needs to tell red from green."""
+"""Output in a terminal: tables, times, JSON; severities have a shape beside their colour."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PROSE = {
 
 
 def console() -> Console:
-    """Where output goes. Colours and width follow the terminal, or its absence."""
+    """A console on stdout that takes no markup; colours and width are the terminal's, none in a pipe."""
     return Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
 
 

@@ -1,4 +1,4 @@
-"""`nagari simulate`: the whole regency on a laptop, healthy or broken on purpose."""
+"""`nagari simulate`: runs the devices of a region, with the faults of a scenario."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _scenario(name: str, folder: Path, region: Region, duration: str) -> Scenari
 
 
 def _check_speed(speed: float, out: Path | None, live: Mapping[str, object]) -> None:
-    """Raise Problems for options that the speed has no use for."""
+    """Refuse options that have no effect at this speed. Raises Problems."""
     from devices.problems import Problem, Problems  # noqa: PLC0415
 
     problems = []
@@ -216,7 +216,7 @@ def _head(sim: Simulation, region: Region, seed: int, messages: int, took: float
 
 
 def _quiet(fault: Fault, record: Broken) -> None:
-    """For machines the truth file says it all."""
+    """Say nothing: with --json the truth file has the faults."""
 
 
 def _tell(fault: Fault, record: Broken) -> None:

@@ -1,4 +1,4 @@
-"""`nagari storage import`: history from files, over the same door as everything else."""
+"""`nagari storage import`: publishes history from files over MQTT, as devices would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nagari storage plan`, `nagari storage admit`: the storage contract, before it is made."""
+"""`nagari storage plan`, `nagari storage admit`: whether a region's data fit the storage contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nagari token`: who may use the API. Works on state.db directly, also while the collector runs."""
+"""`nagari token`: API tokens, kept in state.db; works while the collector runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ token = typer.Typer(
 
 
 class RoleChoice(StrEnum):
-    """Each may do what the one before it may."""
+    """Roles in rising order: each has the rights of those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -141,7 +141,7 @@ def _state(file: Path) -> Iterator[State]:
 
 
 def _times(token: Token) -> dict[str, int | None]:
-    """For people and machines alike in epoch ms, as everywhere in the API."""
+    """When it was created, expires and was revoked, epoch ms; None where it does not apply."""
     times = {"created": token.created, "expires": token.expires, "revoked": token.revoked}
     return {name: None if ns is None else ns // 1_000_000 for name, ns in times.items()}
 

@@ -45,7 +45,7 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """Where the collector keeps what is its own."""
+    """The data folder: journal, state, and DuckDB's files."""
 
     dir: Path = Path("./data")
     reserve: Size = size("32MB")  # released when the disk is full, so that the alarm can still be written
@@ -121,13 +121,13 @@ class Http(_Section):
 
 
 class RegionSettings(_Section):
-    """The folder that engineers edit."""
+    """The region folder: inventory, rules, people."""
 
     dir: Path = Path("deploy/padang-pariaman")
 
 
 class JournalSettings(_Section):
-    """The journal's caps."""
+    """Size and age limits of the journal."""
 
     max_bytes: Size = size("20GB")
     max_age: Seconds = seconds("30d")
@@ -150,7 +150,7 @@ class StoreConfig(_Section):
 
     @property
     def place(self) -> storeurl.StoreUrl:
-        """What the url says."""
+        """The url, parsed."""
         return storeurl.parse(self.url)
 
 
@@ -176,7 +176,7 @@ class StorageSettings(_Section):
 
 
 class Limits(_Section):
-    """Caps on what the field can make us hold."""
+    """Limits on what messages can make the collector keep in memory."""
 
     unclaimed_series: int = Field(10_000, ge=0)
     head_bytes: Size = size("64MB")  # of the journal's newest records shared in memory with the followers
@@ -237,7 +237,7 @@ def repository(value: str) -> str:
 
 
 class Config(_Section):
-    """All of it."""
+    """All settings, by section."""
 
     data: Data = Data()
     mqtt: Mqtt = Mqtt()
@@ -302,7 +302,7 @@ def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[Key, str]:
 
 
 def with_paths(node: Any, change: Callable[[Path], Path]) -> Any:
-    """The settings, or a part of them, each path in them changed."""
+    """A copy of the settings, or of a part of them, with `change` applied to each path."""
     if isinstance(node, Path):
         return change(node)
     if isinstance(node, tuple):

@@ -1,4 +1,4 @@
-"""Where the demo keeps its things and which ports it takes, written down for the other commands."""
+"""The demo's folder, ports and settings file."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def _broker(plan: DemoPlan) -> Iterator[LocalBroker]:
 
 
 class _Child:
-    """A command of ours in a process of its own, as it would be in the field. Its log is `name`.log."""
+    """A `nagari` command as a child process; its log is `name`.log in the demo's folder."""
 
     def __init__(self, plan: DemoPlan, name: str, arguments: Sequence[str], *, heard: bool = False) -> None:
         self.name = name
@@ -64,7 +64,7 @@ class _Child:
 
 
 def _agent(plan: DemoPlan) -> _Child:
-    """The one real device: this machine."""
+    """The agent, which measures this machine: the demo's only real device."""
     broker = f"mqtt://127.0.0.1:{plan.mqtt}"
     return _Child(
         plan,
@@ -74,14 +74,14 @@ def _agent(plan: DemoPlan) -> _Child:
 
 
 def _regency(plan: DemoPlan) -> _Child:
-    """All other devices, with the story that the scenario tells."""
+    """The simulator of all other devices, with the scenario's faults."""
     story = ["--scenario", plan.scenario] if plan.scenario else []
     command = ["simulate", "--config", str(plan.config), "--skip", plan.publisher, *story]
     return _Child(plan, "regency", command, heard=True)
 
 
 def _clean() -> dict[str, str]:
-    """One malloc arena keeps a small process small."""
+    """Environment of the children: one malloc arena, to save memory; no buffering of output."""
     return {"MALLOC_ARENA_MAX": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -112,7 +112,7 @@ async def _tell(up: asyncio.Event, ready: Callable[[], None]) -> None:
 
 
 async def _watch(broker: LocalBroker, children: Sequence[_Child], say: Announce) -> None:
-    """Start a child again when it ended; a broker that is gone is only said, its data might be bad."""
+    """Restart a child that ended. A broker that ended is only reported: its data may be damaged."""
     gone = False
     while True:
         await asyncio.sleep(_LOOK_S)

@@ -1,4 +1,4 @@
-"""What a channel is: one verb, one way to fail. And the note that it carries."""
+"""The note that is sent to people, and the interface of a channel that sends it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Note:
 
     @property
     def alert_id(self) -> str:
-        """Of the alert: what happens to one alert is told in order."""
+        """The alert's id; the notes of one alert are delivered in order."""
         return str(self.alert.get("id", ""))
 
     @property
     def key(self) -> str:
-        """The idempotency key: the same for the same happening, also after a restart or a rebuilt state."""
+        """Idempotency key: 32 hex digits, a hash of alert, kind, time and count; stable across restarts."""
         told = f"{self.alert_id}|{self.kind}|{self.at}|{self.alert.get('count')}"
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 

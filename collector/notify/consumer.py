@@ -26,7 +26,7 @@ MOST_WAITING = 5_000
 MOST_TRIES = 2_000
 """Then a note is given up: about a week, at five minutes each."""
 REMEMBER = 600.0
-"""Seconds for which a note that was given up is told as a trouble."""
+"""Seconds for which a note that was given up shows in `trouble` and `losing`."""
 
 
 def note_of(row: TellableRow) -> Note | None:
@@ -237,7 +237,7 @@ class ChannelConsumer:
         self._lost, self._lost_at = what, time.monotonic()
 
     async def _idle(self) -> None:
-        """Until something new is there, or something set aside is due."""
+        """Return when there is something new, when a note set aside is due, or after `poll` seconds."""
         owed = self._waiting.next()
         due = owed.due - time.monotonic() if owed else self._poll
         try:

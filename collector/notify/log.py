@@ -1,4 +1,4 @@
-"""The channel that is always there: the collector's own log."""
+"""The log channel: one line per note in the collector's own log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEVELS = {"critical": logging.ERROR, "major": logging.ERROR, "minor": logging.W
 
 
 class LogChannel:
-    """Writes one line per note. What came from the field cannot break out of its line."""
+    """Writes one line per note to the logger `nagari.alerts`; control characters are escaped."""
 
     name = "log"
 
@@ -19,7 +19,7 @@ class LogChannel:
         self._log = logger or logging.getLogger("nagari.alerts")
 
     async def send(self, note: Note) -> None:
-        """Log it: as an error from major up, once it is over as information."""
+        """Log a raised alert as ERROR (critical, major) or WARNING (others); everything else as INFO."""
         alert = note.alert
         raised = note.kind == "raised"
         level = _LEVELS.get(str(alert.get("severity")), logging.WARNING) if raised else logging.INFO
@@ -32,4 +32,4 @@ class LogChannel:
         self._log.log(level, "%s", inert(line))
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing to release."""

@@ -1,4 +1,4 @@
-"""Where a webhook may go: the address is looked up once, checked, and that very address is connected to."""
+"""Guards webhooks against SSRF: a host is resolved once, checked, and the checked address is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def public(address: Address) -> bool:
-    """Whether the address lies on the open internet. An IPv4 address inside an IPv6 one counts as itself."""
+    """Whether the address is globally routable. An IPv4 address embedded in an IPv6 one is judged as IPv4."""
     inner = _inner(address)
     if inner is not None:
         return public(inner)

@@ -30,7 +30,7 @@ _MOST_WAIT = 300.0  # an answer may not silence us for longer than this
 
 
 class WebhookChannel:
-    """POSTs each note as JSON; whatever is not 2xx did not arrive.
+    """POSTs each note as JSON; only a status of 2xx counts as delivered.
 
     Headers: `Idempotency-Key` (the same for the same happening), and with a secret `Nagari-Timestamp`
     (epoch s) and `Nagari-Signature: v1=<hex HMAC-SHA256 of "timestamp.body">`. Redirects are never followed.

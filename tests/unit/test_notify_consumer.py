@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from collector.alarms.model import Alert, Condition, Transition, TransitionKind
 from collector.notify.channel import Note, NotSent
-from collector.notify.consumer import FAILING, ChannelConsumer
+from collector.notify.consumer import FAILING, TOLD, ChannelConsumer
 from collector.state import OutboxRow, State
 from devices.backoff import Backoff
 
@@ -44,6 +48,31 @@ class Recorder:
 
     async def close(self) -> None:
         self.closed = True
+
+
+class Flaky(Recorder):
+    """Fails as the iterator says; then takes everything."""
+
+    def __init__(self, got: list[Note], failing: Iterator[bool]) -> None:
+        super().__init__()
+        self.got = got
+        self.tries = 0
+        self._failing = failing
+
+    async def send(self, note: Note) -> None:
+        self.tries += 1
+        if next(self._failing, False):
+            raise NotSent("answered 500")
+        self.got.append(note)
+
+
+def enough(channel: Flaky, tries: int, notes: int) -> bool:
+    return channel.tries >= tries or len(channel.got) >= notes
+
+
+def done(field: Field) -> int:
+    """How far the channel is with nothing owed."""
+    return -1 if field.state.owed("webhook:test") else field.state.consumer("webhook:test").seq
 
 
 class Field:
@@ -290,3 +319,33 @@ async def test_a_fault_of_the_outbox_is_logged_and_it_starts_again_from_its_curs
     await follow(consumer, lambda: len(channel.got) == 1)
     assert consumer.counts["faults"] == 1
     assert "starts again from its cursor" in caplog.text
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    happened=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(sorted(TOLD))), max_size=12),
+    fails=st.lists(st.booleans(), max_size=30),
+    restarts=st.lists(st.integers(1, 6), max_size=3),
+)
+async def test_whatever_fails_and_restarts_every_note_arrives_and_in_order_per_alert(
+    tmp_path: Path,
+    happened: list[tuple[str, Any]],
+    fails: list[bool],
+    restarts: list[int],
+) -> None:
+    field = Field(Path(tempfile.mkdtemp(dir=tmp_path)))
+    field.state.consumer("webhook:test", 0)
+    for alert, kind in happened:
+        field.happens(kind, alert)
+    got: list[Note] = []
+    failing = iter(fails)
+    for tries in [*restarts, None]:
+        channel = Flaky(got, failing)
+        consumer = make(channel, field)
+        if tries is None:
+            await follow(consumer, lambda: done(field) == len(happened))
+        else:
+            await follow(consumer, partial(enough, channel, tries, len(happened)))
+    for alert in "abc":
+        told = list(dict.fromkeys(note.seq for note in got if note.alert_id == alert))
+        assert told == [seq for seq, (of, _) in enumerate(happened, 1) if of == alert]
