@@ -85,9 +85,14 @@ class ChannelConsumer:
         self._wake = asyncio.Event()
 
     @property
+    def waiting(self) -> int:
+        """How many notes failed and are to be tried again."""
+        return len(self._waiting)
+
+    @property
     def stuck(self) -> bool:
         """Whether notes wait to be tried again."""
-        return len(self._waiting) > 0
+        return self.waiting > 0
 
     @property
     def losing(self) -> bool:
@@ -97,7 +102,7 @@ class ChannelConsumer:
     @property
     def trouble(self) -> str:
         """What is wrong now, in a sentence; "" if nothing is."""
-        said = [f"{self._why}; {len(self._waiting)} notes wait"] if self.stuck else []
+        said = [f"{self._why}; {self.waiting} notes wait"] if self.stuck else []
         return "; ".join(said + [self._lost] * self.losing)
 
     def wake(self) -> None:

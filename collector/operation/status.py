@@ -71,7 +71,17 @@ class RunningCollector:
             "segments_dropped": journal.dropped_segments,
             "fsyncs": journal.fsyncs,
             "stream_clients": parts.hub.clients,
+            **self._notes(),
             **self._storage_stats(),
+        }
+
+    def _notes(self) -> dict[str, int]:
+        """Notifications of all channels: sent, waiting for another try, and lost since the start."""
+        consumers = self._parts.consumers
+        return {
+            "notes_sent": sum(each.counts["sent"] for each in consumers),
+            "notes_waiting": sum(each.waiting for each in consumers),
+            "notes_lost": sum(each.counts["skipped"] + each.counts["missed"] for each in consumers),
         }
 
     def _storage_stats(self) -> dict[str, int | float]:
