@@ -207,14 +207,14 @@ class ChannelConsumer:
     async def _postpone(self, owed: Owed, error: NotSent) -> None:
         if not self.stuck:
             _log.warning("%s; note %d is set aside and tried again", error, owed.note.seq)
-        wait = self._retry.wait(owed.tries) if error.retry_after is None else error.retry_after
-        owed.due = time.monotonic() + wait
+        asked = error.retry_after or 0.0
+        owed.due = time.monotonic() + max(self._retry.wait(owed.tries), asked)
         self._why = str(error)
         await self._set_aside(owed)
         self._failures += 1
         if self._failures >= FAILING:
             pause = self._pause.wait(self._failures - FAILING + 1)
-            await asyncio.sleep(min(max(pause, error.retry_after or 0.0), self._pause.most))
+            await asyncio.sleep(min(max(pause, asked), self._pause.most))
 
     async def _set_aside(self, owed: Owed) -> None:
         await asyncio.to_thread(self._outbox.owe, self.channel.name, owed.note.seq, owed.tries, self._why)
