@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", envvar="NAGARI_CONFIG", help="The collector's settings.", metavar="FILE"),
 ]
 _PLACES = (Path("nagari.toml"), Path("/etc/nagari/nagari.toml"), Path("demo-data/nagari.toml"))
-CONFIG = next((file for file in _PLACES if file.exists()), _PLACES[0])
+CONFIG = next((file for file in _PLACES if os.access(file, os.R_OK)), _PLACES[0])
 """Without `--config`: this folder's settings, else those of the machine's service, else of a demo here."""
 
 Url = Annotated[str, typer.Option("--url", envvar="NAGARI_URL", help="Where the collector's API is.")]
