@@ -177,7 +177,7 @@ def _tell_faults(survey: Survey) -> None:
     if survey.bad > SHOWN:
         typer.echo(f"… and {survey.bad - SHOWN:,} more", err=True)
     for series, why in list(survey.unknown.items())[:SHOWN]:
-        typer.echo(f"{'/'.join(series)}: the region does not know it: {why}", err=True)
+        typer.echo(inert(f"{'/'.join(series)}: the region does not know it: {why}"), err=True)
     if len(survey.unknown) > SHOWN:
         typer.echo(f"… and {len(survey.unknown) - SHOWN:,} more", err=True)
 
