@@ -7,6 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 BIN := .venv/bin
 STAMP := .venv/.setup-done
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 
 .PHONY: help setup run test check format bench servers constraints clean
 
@@ -19,7 +20,8 @@ setup: $(STAMP) ## .venv with everything, at the versions in constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	@.ci/python "$(PYTHON)"
 	@$(BIN)/python -c "import pip" 2>/dev/null || "$(PYTHON)" -m venv --clear .venv
-	PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PIP) install --quiet --require-hashes --requirement constraints.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 run: setup ## the demo on this machine: broker, agent, collector, page

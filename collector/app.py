@@ -37,7 +37,7 @@ from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
 from collector.ingest.reserve import Reserve
 from collector.ingest.session import Session
-from collector.notify.consumer import Consumer
+from collector.notify.consumer import ChannelConsumer
 from collector.notify.log import LogChannel
 from collector.notify.webhook import WebhookChannel
 from collector.operation.selfwatch import SelfWatch
@@ -120,7 +120,8 @@ class App:
             self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
         )
         self.hub = Hub()
-        self.consumers: Sequence[Consumer] = [Consumer(channel, self.state) for channel in _channels(config)]
+        channels = _channels(config)
+        self.consumers: Sequence[ChannelConsumer] = [ChannelConsumer(each, self.state) for each in channels]
         self._loop: asyncio.AbstractEventLoop
         self._tasks: dict[str, asyncio.Task[None]] = {}
 

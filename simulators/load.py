@@ -21,7 +21,7 @@ from simulators.figures import FIGURES, MOST_VALUES
 from simulators.frames import Source
 from simulators.sender import LoadOptions, Sender
 
-__all__ = ["LoadOptions", "LoadResult", "Progress", "Source", "routers", "run_load", "sources"]
+__all__ = ["LoadOptions", "LoadProgress", "LoadResult", "Source", "routers", "run_load", "sources"]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class LoadResult:
         return self.acked / self.seconds if self.seconds else 0.0
 
 
-Progress = Callable[[LoadResult], None]
+LoadProgress = Callable[[LoadResult], None]
 
 
 def sources(region: Region) -> list[Source]:
@@ -58,7 +58,7 @@ def routers(region: Region) -> list[Source]:
     return [source for source in sources(region) if source.kind == "router"]
 
 
-async def run_load(options: LoadOptions, progress: Progress | None = None) -> LoadResult:
+async def run_load(options: LoadOptions, progress: LoadProgress | None = None) -> LoadResult:
     """Publish until the end that the options name. `progress` hears of the sums about once a second.
 
     Raises Problems if the options make no sense or the broker does not let us in. A connection that breaks
@@ -111,7 +111,7 @@ def _split(options: LoadOptions) -> list[LoadOptions]:
     ]
 
 
-async def _report(senders: list[Sender], start: float, progress: Progress) -> None:
+async def _report(senders: list[Sender], start: float, progress: LoadProgress) -> None:
     while True:
         await asyncio.sleep(1.0)
         progress(_sum(senders, start, recorded=False))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import Batch, RecordKind
 from collector.ingest.log import RecordColumns, Retention
 

@@ -26,7 +26,7 @@ from collector.ingest.decode import Decoder
 from collector.ingest.journal import Journal
 from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
-from collector.notify.consumer import Consumer
+from collector.notify.consumer import ChannelConsumer
 from collector.state import State
 from collector.storage.holding import Holding
 from collector.store.base import Store
@@ -63,7 +63,7 @@ class RunningParts(Protocol):
     storing: Storing
     alarming: Alarming
     hub: Hub
-    consumers: Sequence[Consumer]
+    consumers: Sequence[ChannelConsumer]
 
     @property
     def keeper(self) -> DiskWatch:
@@ -148,7 +148,17 @@ class Collector:
             "segments_dropped": journal.dropped_segments,
             "fsyncs": journal.fsyncs,
             "stream_clients": parts.hub.clients,
+            **self._notes(),
             **self._storage_stats(),
+        }
+
+    def _notes(self) -> dict[str, int]:
+        """Notifications of all channels: sent, waiting for another try, and lost since the start."""
+        consumers = self._parts.consumers
+        return {
+            "notes_sent": sum(each.counts["sent"] for each in consumers),
+            "notes_waiting": sum(each.waiting for each in consumers),
+            "notes_lost": sum(each.counts["skipped"] + each.counts["missed"] for each in consumers),
         }
 
     def sample(self, now: float) -> None:

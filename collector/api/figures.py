@@ -23,6 +23,8 @@ COUNTERS = {
     "gaps": "Times we could not listen",
     "connects": "Connections made to the broker",
     "fsyncs": "Group commits of the journal",
+    "notes_sent": "Notifications delivered since the start",
+    "notes_lost": "Notifications given up, or gone from the outbox unsent, since the start",
     "segments_dropped": "Journal segments dropped at the size cap before they were stored",
 }
 GAUGES = {
@@ -34,6 +36,7 @@ GAUGES = {
     "store_lag_s": ("", "Seconds of journal not stored yet"),
     "alarm_lag_s": ("", "Seconds of journal alarming has not seen yet"),
     "journal_bytes": ("", "Bytes of the journal on disk"),
+    "notes_waiting": ("", "Notifications that failed and are tried again"),
     "stream_clients": ("", "Clients of the live stream"),
 }
 

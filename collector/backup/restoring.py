@@ -46,6 +46,7 @@ def restore(restic: Restic, to: Path, wanted: str | None, show: Show) -> Restore
         restic.restore(str(chosen["id"]), work, lambda: _progress(work, total, show))
         listed = _verify(work, show)
         config = _place(work, to)
+        _make_private(to)
         write_last(to / "data", restic.repository, str(chosen["short_id"]), listed.at)
         shutil.rmtree(work)
     return Restored(config, str(chosen["short_id"]), listed)
@@ -106,6 +107,13 @@ def _verify(work: Path, show: Show) -> Manifest:
 
     manifest.verify(listed, work, done)
     return listed
+
+
+def _make_private(to: Path) -> None:
+    """As they were backed up, the files may be open to others."""
+    for each in (to, *to.rglob("*")):
+        if not each.is_symlink():
+            each.chmod(0o700 if each.is_dir() else 0o600)
 
 
 def _place(work: Path, to: Path) -> Path:

@@ -84,6 +84,12 @@ async def _until_stopped(options: AgentOptions) -> None:
 
 
 def _from_region(folder: Path, device: str) -> tuple[str, list[ProbeTarget]]:
+    region = region_with_host(folder, device)
+    return region.devices[device].site, _targets(region, device)
+
+
+def region_with_host(folder: Path, device: str) -> Region:
+    """The region in the folder, which has a host of that id. Raises Problems."""
     from devices.problems import Problems  # noqa: PLC0415
     from devices.region import load, read_folder  # noqa: PLC0415
 
@@ -93,7 +99,7 @@ def _from_region(folder: Path, device: str) -> tuple[str, list[ProbeTarget]]:
         hosts = [each.id for each in region.devices.values() if each.kind == "host"]
         mend = f"name one of: {', '.join(hosts)}" if hosts else "add it, kind host"
         raise Problems.one(f"{folder}/devices.csv", f"has no host {device!r}", mend)
-    return me.site, _targets(region, device)
+    return region
 
 
 def _targets(region: Region, device: str) -> list[ProbeTarget]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from collector.cli.options import URL, AsJson, Lang, TokenFile, Url
+from collector.cli.options import URL, AsJson, Lang, Language, TokenFile, Url
 
 EPILOG = """
 Examples:
@@ -22,15 +23,15 @@ Examples:
 """
 
 
-class Which(StrEnum):
+class AlertChoice(StrEnum):
     """Which alerts to list."""
 
     ACTIVE = "active"
     ALL = "all"
 
 
-class Severity(StrEnum):
-    """As in ITU-T X.733."""
+class SeverityChoice(StrEnum):
+    """Severities to list by, ITU-T X.733."""
 
     CRITICAL = "critical"
     MAJOR = "major"
@@ -39,19 +40,21 @@ class Severity(StrEnum):
 
 
 alerts = typer.Typer(epilog=EPILOG)
-Comment = Annotated[str, typer.Option("--comment", "-m", help="Why, for whoever reads the trail.")]
+CommentOption = Annotated[str, typer.Option("--comment", "-m", help="Why, for whoever reads the trail.")]
 
 
 @alerts.callback(invoke_without_command=True, epilog=EPILOG)
 def list_alerts(
     context: typer.Context,
-    state: Annotated[Which, typer.Option(help="Active only, or all that are not gone.")] = Which.ACTIVE,
+    state: Annotated[
+        AlertChoice, typer.Option(help="Active only, or all that are not gone.")
+    ] = AlertChoice.ACTIVE,
     site: Annotated[str | None, typer.Option(help="Of one site.")] = None,
-    severity: Annotated[Severity | None, typer.Option(help="Of one severity.")] = None,
+    severity: Annotated[SeverityChoice | None, typer.Option(help="Of one severity.")] = None,
     most: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 200,
-    lang: Lang = "en",
+    lang: Lang = Language.EN,
     ack: Annotated[str | None, typer.Option(help="Acknowledge this alert instead.", metavar="ID")] = None,
-    comment: Comment = "",
+    comment: CommentOption = "",
     as_json: AsJson = False,
     url: Url = URL,
     token_file: TokenFile = None,
@@ -63,24 +66,23 @@ def list_alerts(
         _acknowledge(ack, comment, url, token_file, as_json=as_json)
         return
     from collector.cli import show  # noqa: PLC0415 (loaded by the command that needs it)
-    from collector.cli.api import Api, find_token  # noqa: PLC0415
+    from collector.cli.api import Api  # noqa: PLC0415
 
-    found = list(
-        Api(url, find_token(token_file)).pages(
-            "alerts", "alerts", most, state=state.value, site=site, severity=severity and severity.value
-        )
-    )
+    api = Api(url, token_file)
+    asked = {"state": state.value, "site": site, "severity": severity and severity.value}
+    found = list(api.pages("alerts", "alerts", most, **asked))
     if as_json:
         show.print_json({"alerts": found})
         return
     columns = ("severity", "site", "device", "state", "since", "what", "id")
-    show.print_table(columns, (_row(alert, lang) for alert in found), f"no {state.value} alerts")
+    zone = api.zone()
+    show.print_table(columns, (_row(alert, lang, zone) for alert in found), f"no {state.value} alerts")
 
 
 @alerts.command("ack", epilog='Example: `nagari alerts ack 4f1c2a9b7d30 -m "seen, crew sent"`')
 def ack_alert(
     alert: Annotated[str, typer.Argument(help="The alert's id.", metavar="ID")],
-    comment: Comment = "",
+    comment: CommentOption = "",
     as_json: AsJson = False,
     url: Url = URL,
     token_file: TokenFile = None,
@@ -93,11 +95,9 @@ def _acknowledge(alert: str, comment: str, url: str, token_file: TokenFile, *, a
     from urllib.parse import quote  # noqa: PLC0415
 
     from collector.cli import show  # noqa: PLC0415
-    from collector.cli.api import Api, find_token  # noqa: PLC0415
+    from collector.cli.api import Api  # noqa: PLC0415
 
-    answer = Api(url, find_token(token_file)).post(
-        f"alerts/{quote(alert, safe='')}/ack", {"comment": comment}
-    )
+    answer = Api(url, token_file).post(f"alerts/{quote(alert, safe='')}/ack", {"comment": comment})
     if as_json:
         show.print_json(answer)
     elif answer.get("journaled"):
@@ -106,15 +106,15 @@ def _acknowledge(alert: str, comment: str, url: str, token_file: TokenFile, *, a
         typer.echo(f"acknowledged {alert}")
 
 
-def _row(alert: dict[str, Any], lang: str) -> tuple[Any, ...]:
+def _row(alert: dict[str, Any], lang: str, zone: tzinfo | None) -> tuple[Any, ...]:
     from collector.cli import show  # noqa: PLC0415
 
     severity = show.mark(alert["severity"], show.SEVERITY)
     if alert["condition"] == "cleared":
         severity.stylize("dim")
-    said = show.plain(show.summary(alert, lang))
+    said = show.summary(alert, lang)
     state = str(alert["state"]).replace("_", " ")
-    return severity, alert["site"], alert["device"], state, show.when(alert["at"]), said, alert["id"]
+    return severity, alert["site"], alert["device"], state, show.when(alert["at"], zone), said, alert["id"]
 
 
 def add(app: typer.Typer) -> None:

@@ -7,36 +7,39 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
+from httpx import codes
 
 from devices.problems import Problems
+from devices.secretfile import read_secret
 
 TIMEOUT = httpx.Timeout(10.0)
 PAGE = 500
 
 
-def find_token(file: Path | None) -> str:
-    """The API token from the file, or from NAGARI_TOKEN. Raises Problems."""
-    if file is None:
-        token = os.environ.get("NAGARI_TOKEN", "").strip()
-        if not token:
-            mend = "`nagari token create` makes one; name its file with --token-file"
-            raise Problems.one("NAGARI_TOKEN", "there is no API token", mend)
+_MAKE_ONE = "`nagari token create --role viewer --out FILE` makes one; name the file with --token-file"
+
+
+def _find_token(file: Path | None) -> str:
+    if file is not None:
+        return read_secret(file)
+    if token := os.environ.get("NAGARI_TOKEN", "").strip():
         return token
-    try:
-        return file.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "not text"
-        raise Problems.one(str(file), f"cannot be read ({why})", "name a file with a token") from None
+    raise Problems.one("NAGARI_TOKEN", "there is no API token", _MAKE_ONE)
 
 
 class Api:
-    """Talks to one collector as one person. Raises Problems for whatever goes wrong."""
+    """Talks to one collector as one person. Raises Problems for whatever goes wrong.
 
-    def __init__(self, url: str, token: str) -> None:
+    The token is in the file, else in NAGARI_TOKEN.
+    """
+
+    def __init__(self, url: str, token_file: Path | None) -> None:
         self.url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {token}"}
+        self._token_from = "NAGARI_TOKEN" if token_file is None else str(token_file)
+        headers = {"Authorization": f"Bearer {_find_token(token_file)}"}
         # The API is asked directly: a proxy from the environment is for the world outside.
         try:
             self.http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT, trust_env=False)
@@ -75,7 +78,7 @@ class Api:
                 raise httpx.ReadError(f"it answered {answer.status_code}")
             if answer.is_error:
                 answer.read()
-                raise refusal(answer)
+                raise self._refusal(answer)
             yield answer.iter_lines()
 
     def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
@@ -88,23 +91,32 @@ class Api:
             mend = "start it with `nagari run`, or say where it is with --url"
             raise Problems.one(self.url, f"the collector does not answer ({why})", mend) from None
         if answer.is_error:
-            raise refusal(answer)
+            raise self._refusal(answer)
         try:
             found: dict[str, Any] = answer.json()
         except ValueError:
             raise Problems.one(self.url, "what answers is not a collector", "check --url") from None
         return found
 
+    def zone(self) -> ZoneInfo | None:
+        """The region's time zone; None if this machine does not know it."""
+        try:
+            return ZoneInfo(self.get("sites", limit=1)["region"]["timezone"])
+        except (ZoneInfoNotFoundError, KeyError, ValueError):
+            return None
+
+    def _refusal(self, answer: httpx.Response) -> Problems:
+        """What the API refused, in its own words where it has some."""
+        if answer.status_code == codes.UNAUTHORIZED:
+            what = f"the collector at {self.url} does not know this token, or it has ended"
+            return Problems.one(self._token_from, what, _MAKE_ONE)
+        try:
+            said = answer.json()
+            return Problems.one(said["where"] or str(answer.url), said["error"], said["mend"] or "see --help")
+        except (ValueError, KeyError, TypeError):
+            what = f"answered {answer.status_code} {answer.reason_phrase}"
+            return Problems.one(str(answer.url), what, "check --url: is it a collector?")
+
 
 def _no_address(url: str) -> Problems:
     return Problems.one("--url", f"{url!r} is no address", 'write it like "http://127.0.0.1:8080"')
-
-
-def refusal(answer: httpx.Response) -> Problems:
-    """What the API refused, in its own words where it has some."""
-    try:
-        said = answer.json()
-        return Problems.one(said["where"] or str(answer.url), said["error"], said["mend"] or "see --help")
-    except (ValueError, KeyError, TypeError):
-        what = f"answered {answer.status_code} {answer.reason_phrase}"
-        return Problems.one(str(answer.url), what, "check --url: is it a collector?")

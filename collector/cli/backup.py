@@ -1,12 +1,10 @@
-"""`nagari backup`, `nagari restore`: the collector's state in another building, and back."""
+"""`nagari backup`, `nagari restore`: encrypted, incremental backups of the collector with restic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -100,6 +98,7 @@ def restore(
     """Bring a collector back from its backup, on a machine that knows nothing of it."""
     from collector.backup.restic import Restic  # noqa: PLC0415
     from collector.backup.restoring import restore as bring_back  # noqa: PLC0415
+    from collector.cli.bars import Bar  # noqa: PLC0415
     from collector.core.config import repository as checked  # noqa: PLC0415
     from devices.problems import Problems  # noqa: PLC0415
 
@@ -108,8 +107,8 @@ def restore(
     except ValueError as error:
         what, _, mend = str(error).partition("; ")
         raise Problems.one("--repository", what, mend) from None
-    with _bar() as bar:
-        found = bring_back(Restic(place, password_file, environment_file), to, snapshot, bar)
+    with Bar() as bar:
+        found = bring_back(Restic(place, password_file, environment_file), to, snapshot, bar.show)
     listed = found.manifest
     made = datetime.fromtimestamp(listed.at / 1e9, UTC).astimezone()
     typer.echo(
@@ -131,11 +130,12 @@ def _make(file: Path, wait: float, *, as_json: bool) -> None:
 
     from collector.backup.making import back_up  # noqa: PLC0415
     from collector.cli import show  # noqa: PLC0415
+    from collector.cli.bars import Bar  # noqa: PLC0415
     from collector.core.config import load  # noqa: PLC0415
 
     config = load(file)
-    with _bar() as bar:
-        made = back_up(file, config, _say, bar, wait)
+    with Bar() as bar:
+        made = back_up(file, config, _say, bar.show, wait)
     for each in made.missing:
         _say(f"not in the backup: {each}")
     if as_json:
@@ -168,19 +168,6 @@ def _file(context: typer.Context, own: Path) -> Path:
     """`--config` may stand before or after the command's name."""
     given = context.obj
     return given if own == CONFIG and isinstance(given, Path) else own
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[float, str], None]]:
-    """How far it is, on stderr, where a person looks on."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    columns: Any = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda share, words: progress.update(task, completed=min(share, 1.0), description=words)
 
 
 def _ms(when: str) -> int:

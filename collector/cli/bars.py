@@ -23,7 +23,7 @@ class Bar:
         self._live = console.is_terminal and not quiet
         self._quiet = quiet
         self._told = 0.0
-        columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}")
+        columns = BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False)
         self._progress = Progress(*columns, console=console, transient=True)
         self._task = self._progress.add_task("", total=1.0)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from collector.cli import show as looks
+from collector.core.inert import inert
 from collector.inventory.diff import Change, Diff, diff
 from devices.region import Region
 
@@ -44,7 +45,7 @@ def _lines(found: Diff, before: Region, after: Region) -> Iterator[Text]:
 def _line(how: str, noun: str, ident: str, rest: str) -> Text:
     shape, style = _LOOKS[how]
     return Text.assemble(
-        (f"{shape} ", style), f"{noun:<6} ", (ident, style), f"  {looks.plain(rest)}".rstrip()
+        (f"{shape} ", style), f"{noun:<6} ", (inert(ident), style), f"  {inert(rest)}".rstrip()
     )
 
 

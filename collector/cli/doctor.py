@@ -37,6 +37,7 @@ def doctor(
 ) -> None:
     """Examine settings, region, rules, disk, clock and broker, and name what would lose messages."""
     from collector.cli import show  # noqa: PLC0415 (what is heavy is loaded by the command that needs it)
+    from collector.core.inert import inert  # noqa: PLC0415
     from collector.doctor.checkup import Order, examine  # noqa: PLC0415
     from collector.doctor.findings import Finding, worst  # noqa: PLC0415
 
@@ -48,9 +49,9 @@ def doctor(
         if not as_json:
             line = show.mark(finding.status, show.STATUS)
             line.pad_right(10 - len(line))
-            out.print(line, f"{finding.check}: {show.plain(finding.what)}", markup=False, soft_wrap=True)
+            out.print(line, f"{finding.check}: {inert(finding.what)}", soft_wrap=True)
             if finding.mend:
-                out.print(f"            mend: {show.plain(finding.mend)}", markup=False, soft_wrap=True)
+                out.print(f"            mend: {inert(finding.mend)}", soft_wrap=True)
     verdict = worst(findings)
     if as_json:
         show.print_json({"status": verdict, "findings": [asdict(finding) for finding in findings]})

@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StreamEvent:
     """One event. `id` is "" for those that are not to be resumed after."""
 
     name: str
@@ -17,7 +17,7 @@ class Event:
     id: str = ""
 
 
-def events(lines: Iterable[str]) -> Iterator[Event]:
+def events(lines: Iterable[str]) -> Iterator[StreamEvent]:
     """The events that the lines make. Comments (signs of life) and what is not JSON are passed over."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -31,11 +31,11 @@ def events(lines: Iterable[str]) -> Iterator[Event]:
             yield found
 
 
-def _event(fields: dict[str, str]) -> Event | None:
+def _event(fields: dict[str, str]) -> StreamEvent | None:
     if "data" not in fields:
         return None
     try:
         data = json.loads(fields["data"])
     except ValueError:
         return None
-    return Event(fields.get("event", "message"), data, fields.get("id", ""))
+    return StreamEvent(fields.get("event", "message"), data, fields.get("id", ""))

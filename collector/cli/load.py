@@ -96,7 +96,7 @@ def load(
 
 
 def _given(region: Path, devices: int | None, rules: Path | None) -> list[Source]:
-    """The devices of a region that is there."""
+    """The devices of an existing region folder. Raises Problems."""
     from devices.region import load as load_region  # noqa: PLC0415
     from devices.region import read_folder  # noqa: PLC0415
     from simulators.load import sources  # noqa: PLC0415
@@ -108,7 +108,7 @@ def _given(region: Path, devices: int | None, rules: Path | None) -> list[Source
 
 
 def _made(region: Path, sites: int, devices: int | None, rules: Path | None, *, quiet: bool) -> list[Source]:
-    """The devices of a region made up."""
+    """Write a made-up region of that many sites into the folder; its devices."""
     from simulators.figures import KINDS  # noqa: PLC0415
     from simulators.load import sources  # noqa: PLC0415
     from simulators.regions import write_region  # noqa: PLC0415

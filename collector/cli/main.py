@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -26,10 +26,13 @@ from collector.cli import (
     token,
     watch,
 )
+from collector.core.inert import inert
 from devices.problems import Problem, Problems
 
 MISTAKE = 2
 """The exit code for what a person can mend."""
+_PUBLIC = frozenset({"inventory", "load"})
+"""They write region folders, which are shared; what all others write is for its owner alone."""
 
 app = typer.Typer(
     name="nagari",
@@ -40,6 +43,25 @@ app = typer.Typer(
     help="Collector and command centre for a regency's fibre network: from the device to the operator.",
     epilog="A first look: `nagari demo`. Each command explains itself: `nagari COMMAND --help`.",
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"nagari {version('nagari')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Which version this is.")
+    ] = False,
+) -> None:
+    pass
+
+
 for module in (
     serve,
     agent,
@@ -61,6 +83,8 @@ for module in (
 
 def main() -> None:
     """Run the command line. Exit codes: 0 well, 1 the answer is no (as of doctor), 2 a mistake to mend."""
+    if not _PUBLIC.intersection(sys.argv[1:2]):
+        os.umask(0o077)  # readings, tokens and accounts are nobody else's
     try:
         app()
     except Problems as problems:
@@ -91,7 +115,7 @@ def _leave_quietly(end: SystemExit) -> None:
 
 def _complain(problems: Iterable[Problem]) -> NoReturn:
     for problem in problems:
-        typer.echo(f"nagari: {problem}", err=True)
+        typer.echo(f"nagari: {inert(str(problem))}", err=True)
     sys.exit(MISTAKE)
 
 

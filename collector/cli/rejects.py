@@ -27,18 +27,20 @@ def rejects(
 ) -> None:
     """The messages that were refused, each with its reason, topic and first bytes."""
     from collector.cli import show  # noqa: PLC0415 (loaded by the command that needs it)
-    from collector.cli.api import Api, find_token  # noqa: PLC0415
+    from collector.cli.api import Api  # noqa: PLC0415
 
-    found = list(Api(url, find_token(token_file)).pages("rejects", "rejects", most))
+    api = Api(url, token_file)
+    found = list(api.pages("rejects", "rejects", most))
     if as_json:
         show.print_json({"rejects": found})
         return
+    zone = api.zone()
     rows = (
         (
-            show.when(each["received"]),
-            show.plain(each["topic"]),
+            show.when(each["received"], zone),
+            each["topic"],
             each["reason"],
-            show.plain(each["head"])[:80],
+            each["head"][:80],
         )
         for each in found
     )

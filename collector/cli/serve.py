@@ -1,4 +1,4 @@
-"""`nagari demo`, `nagari run`: what runs until it is stopped."""
+"""`nagari demo`, `nagari run`: the commands that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from collector.cli.options import CONFIG, ConfigFile
 
 if TYPE_CHECKING:
     from collector.broker import LocalBroker
-    from collector.demo.plan import Plan
+    from collector.demo.plan import DemoPlan
+    from devices.region import Region
 
 _STORY = "demo"
 REGION = Path(__file__).resolve().parents[2] / "deploy" / "padang-pariaman"
@@ -54,15 +55,19 @@ def demo(
     mqtt_port: Annotated[int, typer.Option(help="For the broker, likewise.", min=1)] = 1883,
 ) -> None:
     """The whole regency on this machine: broker, simulated devices, agent, collector, page, in one tree."""
-    from collector.demo.plan import prepare  # noqa: PLC0415 (loaded by the command that needs it)
+    from collector.cli.agent import region_with_host  # noqa: PLC0415
+    from collector.demo.plan import claim, prepare, write_config  # noqa: PLC0415 (loaded when needed)
     from collector.demo.tree import run_demo  # noqa: PLC0415
 
     began = time.monotonic()
-    plan = prepare(data, region, device, _find_story(scenario, region), (port, mqtt_port), fresh=fresh)
-    _log(plan.folder / "collector.log")
-    token = find_token(plan)
-    run_demo(plan, lambda broker: _welcome(plan, token, broker, began), _complain)
-    typer.echo("stopped; the data are in " + _short(plan.folder))
+    story, known = _find_story(scenario, region), region_with_host(region, device)
+    with claim(data) as folder:
+        plan = prepare(folder, region, device, story, (port, mqtt_port), fresh=fresh)
+        _log(plan.folder / "collector.log")
+        token = find_token(plan)
+        write_config(plan)
+        run_demo(plan, lambda broker: _welcome(plan, token, broker, known, began), _complain)
+        typer.echo("stopped; the data are in " + _short(plan.folder))
 
 
 def run(config: ConfigFile = CONFIG) -> None:
@@ -85,7 +90,7 @@ def _find_story(name: str, region: Path) -> str:
     return str(find(name, region).absolute())
 
 
-def find_token(plan: Plan) -> str:
+def find_token(plan: DemoPlan) -> str:
     """The demo's token: last time's if it still holds, else a new one."""
     from collector.cli.token import write_secret  # noqa: PLC0415
     from collector.state import State  # noqa: PLC0415
@@ -102,7 +107,7 @@ def find_token(plan: Plan) -> str:
         state.close()
 
 
-def _welcome(plan: Plan, token: str, broker: LocalBroker, began: float) -> None:
+def _welcome(plan: DemoPlan, token: str, broker: LocalBroker, region: Region, began: float) -> None:
     url = "" if plan.http == 8080 else f" --url {plan.url}"
     access = f"--token-file {_short(plan.token)}{url}"
     kind = "mosquitto" if broker.kind == "mosquitto" else "the embedded one (MQTT 5 only)"
@@ -112,7 +117,7 @@ nagari is running ({time.monotonic() - began:.1f} s). Open
     {plan.url}/#token={token}
 
 What to look at
-  · the map: {_count(plan)}; a marker's shape and colour say how its site is
+  · the map: {_count(region)}; a marker's shape and colour say how its site is
   · the accounts at the top: every message has one fate
   · the device {plan.publisher}: this machine, measured by the agent; all others are simulated
   · alerts as they arise: acknowledge one with a comment
@@ -127,17 +132,14 @@ Broker: {kind}, {broker.url}. Data: {_short(plan.folder)}. Ctrl-C ends all of it
 {_story(plan)}""")
 
 
-def _count(plan: Plan) -> str:
+def _count(region: Region) -> str:
     """How large the region is, in words."""
-    from devices.region import load, read_folder  # noqa: PLC0415
-
-    region = load(read_folder(plan.region), str(plan.region))
     sites = sum(site.kind != "node" for site in region.sites.values())
     km = sum(link.length_km for link in region.links.values() if link.kind == "fibre")
     return f"{sites} sites, {len(region.devices)} devices, {km:.0f} km of fibre"
 
 
-def _story(plan: Plan) -> str:
+def _story(plan: DemoPlan) -> str:
     if not plan.scenario:
         return ""
     return "\nThe story: what breaks and heals is told here, in minutes since the start.\n"
@@ -154,7 +156,7 @@ def _short(path: Path) -> str:
 
 
 def _log(file: Path | None = None) -> None:
-    """Everything to stderr, where a service has its log; or to a file, and what is wrong to stderr too."""
+    """Log to stderr; with a `file`, log to it, and only warnings and errors to stderr as well."""
     import logging  # noqa: PLC0415
 
     stderr = logging.StreamHandler()

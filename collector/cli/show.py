@@ -1,16 +1,18 @@
-"""How things look in a terminal: a shape beside every colour, so that nobody needs to tell red from green."""
+"""Output in a terminal: tables, times, JSON; severities have a shape beside their colour."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from collector.core.inert import inert
 
 SEVERITY: Mapping[str, tuple[str, str]] = {
     "critical": ("◆", "bold red"),
@@ -36,37 +38,43 @@ _PROSE = {
 
 
 def console() -> Console:
-    """Where output goes. Colours and width follow the terminal, or its absence."""
-    return Console(highlight=False, soft_wrap=False)
+    """A console on stdout that takes no markup; colours and width are the terminal's, none in a pipe."""
+    return Console(highlight=False, soft_wrap=False, markup=False, emoji=False)
 
 
 def mark(name: str, looks: Mapping[str, tuple[str, str]]) -> Text:
     """Shape and word in the colour of `name`; a name that is not known is shown plainly."""
     shape, style = looks.get(name, ("·", ""))
-    return Text(f"{shape} {name}", style)
+    return Text(inert(f"{shape} {name}"), style)
 
 
 def print_json(found: object) -> None:
     """One JSON document on stdout."""
-    typer.echo(json.dumps(found, ensure_ascii=False, indent=2))
+    typer.echo(as_json(found, indent=2))
+
+
+def as_json(found: object, indent: int | None = None) -> str:
+    """JSON for a terminal or a pipe: readable letters as they are, everything unprintable escaped."""
+    text = json.dumps(found, ensure_ascii=False, indent=indent)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], nothing: str) -> None:
-    """A table, or `nothing` when it has no rows."""
+    """A table, or `nothing` when it has no rows. Cells that are plain text are made inert."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column not in _PROSE)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(inert(cell)) if isinstance(cell, str) else cell for cell in row))
     out = console()
     out.print(table if table.row_count else nothing)
 
 
-def when(ms: int | None) -> str:
-    """Epoch milliseconds in this machine's time."""
+def when(ms: int | None, zone: tzinfo | None = None) -> str:
+    """Epoch milliseconds as a time with its zone, such as WIB: in `zone`, else in this machine's."""
     if ms is None:
         return ""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def summary(alert: Mapping[str, Any], lang: str) -> str:
@@ -75,8 +83,3 @@ def summary(alert: Mapping[str, Any], lang: str) -> str:
     if isinstance(said, Mapping):
         return str(said.get(lang) or next(iter(said.values()), ""))
     return str(said)
-
-
-def plain(text: str) -> str:
-    """Text from outside, with control characters made visible: a topic cannot steer the terminal."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""`nagari simulate`: the whole regency on a laptop, healthy or broken on purpose."""
+"""`nagari simulate`: runs the devices of a region, with the faults of a scenario."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _scenario(name: str, folder: Path, region: Region, duration: str) -> Scenari
 
 
 def _check_speed(speed: float, out: Path | None, live: Mapping[str, object]) -> None:
-    """Raise Problems for options that the speed has no use for."""
+    """Refuse options that have no effect at this speed. Raises Problems."""
     from devices.problems import Problem, Problems  # noqa: PLC0415
 
     problems = []
@@ -181,25 +181,12 @@ def _live(sim: Simulation, access: Access, *, endless: bool) -> int:
 
 
 def _virtual(sim: Simulation, speed: float, out: Path | None, *, quiet: bool) -> int:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
+    from collector.cli.bars import Bar  # noqa: PLC0415
     from simulators import virtual  # noqa: PLC0415
 
-    columns = (
-        TextColumn("simulating"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with (
-        virtual.opened(out) as file,
-        Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar,
-    ):
-        task = bar.add_task("", total=1.0)
-        return virtual.run(
-            sim, sim.scenario.duration, speed, file, lambda done: bar.update(task, completed=done)
-        )
+    with virtual.opened(out) as file, Bar(quiet=quiet) as bar:
+        length = sim.scenario.duration
+        return virtual.run(sim, length, speed, file, lambda done: bar.show(done, "simulating"))
 
 
 def _head(sim: Simulation, region: Region, seed: int, messages: int, took: float) -> dict[str, object]:
@@ -216,7 +203,7 @@ def _head(sim: Simulation, region: Region, seed: int, messages: int, took: float
 
 
 def _quiet(fault: Fault, record: Broken) -> None:
-    """For machines the truth file says it all."""
+    """Say nothing: with --json the truth file has the faults."""
 
 
 def _tell(fault: Fault, record: Broken) -> None:

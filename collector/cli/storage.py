@@ -1,4 +1,4 @@
-"""`nagari storage`: what is kept, for how long and where; moved, brought in, taken out."""
+"""`nagari storage`: plan, admit, copy, import and export what the collector stores."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def copy(
 def _place(
     settings: Config, url: str, token: Path | None, authority: Path | None, option: str
 ) -> StoreConfig:
-    """A store's settings: those of the configuration, where the url is the configuration's or gives none."""
+    """Settings of the store at `url`; without options of their own, token and CA are the configuration's."""
     from pydantic import ValidationError  # noqa: PLC0415
 
     from collector.core.config import StoreConfig  # noqa: PLC0415
@@ -110,7 +110,7 @@ def _file(config: StoreConfig) -> str:
 
 
 def _must_be_stopped(settings: Config) -> None:
-    """Raises Problems while the collector of these settings answers. (DuckDB's file is locked besides.)"""
+    """Raises Problems if the collector of these settings runs: its /readyz answers."""
     import httpx  # noqa: PLC0415
 
     from devices.problems import Problems  # noqa: PLC0415

@@ -92,7 +92,7 @@ def export(
 
 
 def _span(store: Store, start: datetime | None, end: datetime | None) -> tuple[int, int]:
-    """What was asked for, within what there is, epoch ns."""
+    """The time range asked for, cut to the range that the store has, epoch ns."""
     from devices.problems import Problems  # noqa: PLC0415
 
     low, high = _epoch(start), _epoch(end)

@@ -1,4 +1,4 @@
-"""`nagari storage import`: history from files, over the same door as everything else."""
+"""`nagari storage import`: publishes history from files over MQTT, as devices would."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Bring history in: publish it as native messages, resumably, and see that the collector has it."""
-    from collector.cli.api import Api, find_token  # noqa: PLC0415 (loaded by the command that needs it)
+    from collector.cli.api import Api  # noqa: PLC0415 (loaded by the command that needs it)
     from collector.cli.bars import Bar  # noqa: PLC0415
     from collector.moving.importing import ImportProgress  # noqa: PLC0415
     from devices.wire import ClientOptions  # noqa: PLC0415
@@ -99,7 +99,7 @@ def import_(
         raise typer.Exit(1 if refused or not survey.readings else 0)
     notes = progress_file or files[0].with_name(files[0].name + ".import")
     progress = ImportProgress.load(notes, broker, sources)
-    collector = Api(api, find_token(token_file)) if api else None
+    collector = Api(api, token_file) if api else None
     if collector and not progress.before:
         sent = {"sent_messages": progress.messages, "sent_values": progress.values}  # without looking
         progress.before = _accounts(collector) | sent
@@ -171,15 +171,15 @@ def _survey(sources: list[SourceFile], region: Path, *, quiet: bool) -> Survey:
 
 
 def _tell_faults(survey: Survey) -> None:
-    from collector.cli import show  # noqa: PLC0415
+    from collector.core.inert import inert  # noqa: PLC0415
     from collector.moving.survey import SHOWN  # noqa: PLC0415
 
     for file, line, bad in survey.faults[:SHOWN]:
-        typer.echo(f"{file}:{line}: {show.plain(bad.what)}; {show.plain(bad.mend)}", err=True)
+        typer.echo(f"{file}:{line}: {inert(bad.what)}; {inert(bad.mend)}", err=True)
     if survey.bad > SHOWN:
         typer.echo(f"… and {survey.bad - SHOWN:,} more", err=True)
     for series, why in list(survey.unknown.items())[:SHOWN]:
-        typer.echo(f"{'/'.join(series)}: the region does not know it: {why}", err=True)
+        typer.echo(inert(f"{'/'.join(series)}: the region does not know it: {why}"), err=True)
     if len(survey.unknown) > SHOWN:
         typer.echo(f"… and {len(survey.unknown) - SHOWN:,} more", err=True)
 

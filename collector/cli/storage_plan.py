@@ -1,4 +1,4 @@
-"""`nagari storage plan`, `nagari storage admit`: the storage contract, before it is made."""
+"""`nagari storage plan`, `nagari storage admit`: whether a region's data fit the storage contract."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _WHAT = {
 RegionDir = Annotated[
     Path | None, typer.Option("--region", help="Another region folder than the settings'.", metavar="FOLDER")
 ]
-Retention = Annotated[
+KeepOption = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Keep it so long, not as the settings say.")
 ]
 
@@ -55,9 +55,9 @@ def plan(
     capacity: Annotated[
         str | None, typer.Option(help="What there is, like 8TB; else [storage] capacity.", metavar="SIZE")
     ] = None,
-    raw: Retention = None,
-    minute: Retention = None,
-    hour: Retention = None,
+    raw: KeepOption = None,
+    minute: KeepOption = None,
+    hour: KeepOption = None,
     region: RegionDir = None,
     config: ConfigFile = CONFIG,
     as_json: AsJson = False,

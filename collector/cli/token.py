@@ -1,4 +1,4 @@
-"""`nagari token`: who may use the API. Works on state.db directly, also while the collector runs."""
+"""`nagari token`: API tokens, kept in state.db; works while the collector runs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ token = typer.Typer(
 )
 
 
-class Role(StrEnum):
-    """Each may do what the one before it may."""
+class RoleChoice(StrEnum):
+    """Roles in rising order: each has the rights of those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -34,7 +34,7 @@ class Role(StrEnum):
     "create", epilog="Example: `nagari token create --role operator --name siti --out siti.token --days 365`"
 )
 def create(
-    role: Annotated[Role, typer.Option(help="viewer sees; operator acts on alerts; engineer; admin.")],
+    role: Annotated[RoleChoice, typer.Option(help="viewer sees; operator acts on alerts; engineer; admin.")],
     name: Annotated[str, typer.Option(help="Whose it is: stands in the trail of what was done.")] = "",
     days: Annotated[
         float | None, typer.Option(help="How many days it holds; else for ever.", min=0.001)
@@ -141,7 +141,7 @@ def _state(file: Path) -> Iterator[State]:
 
 
 def _times(token: Token) -> dict[str, int | None]:
-    """For people and machines alike in epoch ms, as everywhere in the API."""
+    """When it was created, expires and was revoked, epoch ms; None where it does not apply."""
     times = {"created": token.created, "expires": token.expires, "revoked": token.revoked}
     return {name: None if ns is None else ns // 1_000_000 for name, ns in times.items()}
 

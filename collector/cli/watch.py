@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import random
 import time
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from collector.cli.options import URL, Lang, TokenFile, Url
+from collector.cli.options import URL, Lang, Language, TokenFile, Url
+from collector.core.inert import inert
+from devices.backoff import Backoff
 
 if TYPE_CHECKING:
     from collector.cli.api import Api
-    from collector.cli.events import Event
+    from collector.cli.events import StreamEvent
 
 EPILOG = """
 Examples:
@@ -26,20 +27,20 @@ Examples:
 
 A lost connection is taken up again where it broke off. Ctrl-C ends it.
 """
-_FIRST_S, _MOST_S = 0.5, 10.0
+_RETRY = Backoff(0.5, 10.0)
 
 
 def watch(
     url: Url = URL,
     token_file: TokenFile = None,
-    lang: Lang = "en",
+    lang: Lang = Language.EN,
     for_s: Annotated[float | None, typer.Option("--for", help="End after so many seconds.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines: one JSON object per line.")] = False,
 ) -> None:
     """Alerts as they happen, with the accounts below: what was received, stored, refused."""
-    from collector.cli.api import Api, find_token  # noqa: PLC0415 (loaded by the command that needs it)
+    from collector.cli.api import Api  # noqa: PLC0415 (loaded by the command that needs it)
 
-    api = Api(url, find_token(token_file))
+    api = Api(url, token_file)
     end = time.monotonic() + for_s if for_s else float("inf")
     screen = _Lines() if as_json else _Screen(lang)
     with screen:
@@ -49,6 +50,11 @@ def watch(
 
 class _Lines:
     """Every event as a line of JSON."""
+
+    def __init__(self) -> None:
+        from collector.cli.show import as_json  # noqa: PLC0415
+
+        self._as_json = as_json
 
     def __enter__(self) -> _Lines:
         return self
@@ -60,14 +66,14 @@ class _Lines:
         for alert in api.pages("alerts", "alerts", 10_000, state="active"):
             self._print("alert", alert)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: StreamEvent) -> None:
         self._print(event.name, event.data)
 
     def lost(self, why: str, wait: float) -> None:
         typer.echo(f"nagari: connection lost ({why}); again in {wait:.0f} s", err=True)
 
     def _print(self, name: str, data: object) -> None:
-        typer.echo(json.dumps({"event": name, "data": data}, ensure_ascii=False))
+        typer.echo(self._as_json({"event": name, "data": data}))
 
 
 class _Screen:
@@ -79,6 +85,7 @@ class _Screen:
         from collector.cli import show  # noqa: PLC0415
 
         self._lang = lang
+        self._zone: tzinfo | None = None
         self._looks = show
         self._console = show.console()
         self._live = Live("", console=self._console, auto_refresh=False, transient=True)
@@ -91,10 +98,11 @@ class _Screen:
         self._live.__exit__(*how)
 
     def begin(self, api: Api) -> None:
+        self._zone = api.zone()
         for alert in sorted(api.pages("alerts", "alerts", 10_000, state="active"), key=lambda one: one["at"]):
             self._alert(alert)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: StreamEvent) -> None:
         if event.name == "alert":
             self._alert(event.data.get("alert", event.data))
         elif event.name == "stats":
@@ -103,7 +111,7 @@ class _Screen:
     def lost(self, why: str, wait: float) -> None:
         from rich.text import Text  # noqa: PLC0415
 
-        line = Text(f"connection lost ({why}); again in {wait:.0f} s", "yellow")
+        line = Text(inert(f"connection lost ({why}); again in {wait:.0f} s"), "yellow")
         self._live.update(line, refresh=True)
 
     def _alert(self, alert: dict[str, Any]) -> None:
@@ -112,15 +120,15 @@ class _Screen:
         looks, cleared = self._looks, alert["condition"] == "cleared"
         shape, style = looks.CLEARED if cleared else looks.SEVERITY.get(alert["severity"], ("·", ""))
         at = alert.get("cleared_at") if cleared else alert["at"]
-        said = looks.plain(looks.summary(alert, self._lang))
+        said = looks.summary(alert, self._lang)
         acked = " · acknowledged" if alert["acked"] else ""
         word = "cleared" if cleared else alert["severity"]
         self._console.print(
             Text.assemble(
-                (looks.when(at), "dim"),
+                (looks.when(at, self._zone), "dim"),
                 (f"  {shape} {word:<9}", style),
-                f" {alert['site']}/{alert['device']}  {said}",
-                (f"{acked}  {alert['id']}", "dim"),
+                inert(f" {alert['site']}/{alert['device']}  {said}"),
+                (inert(f"{acked}  {alert['id']}"), "dim"),
             )
         )
 
@@ -131,7 +139,7 @@ class _Screen:
         said = " · ".join(f"{name.replace('_', ' ')} {stats[name]:,}" for name in names if name in stats)
         ill = {part: why for part, why in (stats.get("health") or {}).items() if why != "ok"}
         line = Text(said, "bold red" if stats.get("dropped") else "bold")
-        line.append("".join(f" · ✗ {part}: {why}" for part, why in ill.items()), "bold red")
+        line.append("".join(inert(f" · ✗ {part}: {why}") for part, why in ill.items()), "bold red")
         self._live.update(line, refresh=True)
 
 
@@ -152,8 +160,8 @@ def _follow(api: Api, screen: _Lines | _Screen, end: float) -> None:
             why = "the collector ended it"
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
-        wait = min(_MOST_S, _FIRST_S * 2**failures) * random.uniform(0.7, 1.3)  # noqa: S311 (only spreads the load)
         failures += 1
+        wait = _RETRY.wait(failures)
         screen.lost(why, wait)
         time.sleep(min(wait, max(0.0, end - time.monotonic())))
 

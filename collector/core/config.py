@@ -8,7 +8,8 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,8 +23,9 @@ from pydantic import (
 )
 
 from collector.core import storeurl
+from collector.core.configfaults import Key, faults, hidden, key_lines
 from devices.duration import Seconds, seconds
-from devices.problems import Problem, Problems
+from devices.problems import Problems
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -44,7 +46,7 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """Where the collector keeps what is its own."""
+    """The data folder: journal, state, and DuckDB's files."""
 
     dir: Path = Path("./data")
     reserve: Size = size("32MB")  # released when the disk is full, so that the alarm can still be written
@@ -70,7 +72,7 @@ class Mqtt(_Section):
         parts = urlsplit(value)
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
             raise ValueError(
-                f'{value!r} is no broker; write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
+                f'{hidden(value)!r} is no broker; write it like "mqtt://127.0.0.1:1883" or "mqtts://host"'
             )
         _ = parts.port  # raises ValueError where it is no port
         if parts.password:
@@ -150,14 +152,14 @@ class Http(_Section):
         return int(self.listen.rsplit(":", 1)[1])
 
 
-class Region(_Section):
-    """The folder that engineers edit."""
+class RegionSettings(_Section):
+    """The region folder: inventory, rules, people."""
 
     dir: Path = Path("deploy/padang-pariaman")
 
 
-class Journal(_Section):
-    """The journal's caps."""
+class JournalSettings(_Section):
+    """Size and age limits of the journal."""
 
     max_bytes: Size = size("20GB")
     max_age: Seconds = seconds("30d")
@@ -180,11 +182,11 @@ class StoreConfig(_Section):
 
     @property
     def place(self) -> storeurl.StoreUrl:
-        """What the url says."""
+        """The url, parsed."""
         return storeurl.parse(self.url)
 
 
-class Storage(_Section):
+class StorageSettings(_Section):
     """The storage contract: how much there is, how long what is kept, when room is made (docs/storage.md).
 
     Without a capacity nothing is enforced. `margin`, `alarm` and `shed` are parts of the capacity.
@@ -206,7 +208,7 @@ class Storage(_Section):
 
 
 class Limits(_Section):
-    """Caps on what the field can make us hold."""
+    """Limits on what messages can make the collector keep in memory."""
 
     unclaimed_series: int = Field(10_000, ge=0)
     unclaimed_of_device: int = Field(100, ge=0)  # of them, so many of one device
@@ -218,9 +220,16 @@ class Webhook(_Section):
     """A webhook that hears of alerts. The secret signs each body."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    url: str = Field(pattern=r"^https?://")
+    url: str
     secret_file: Path | None = None
     allow_private: bool = False  # loopback and private addresses are refused unless this says so
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not re.match(r"https?://", value):
+            raise ValueError('is no address to POST to; write it like "https://HOST/PATH"')
+        return value
 
 
 class Notify(_Section):
@@ -261,15 +270,15 @@ def repository(value: str) -> str:
 
 
 class Config(_Section):
-    """All of it."""
+    """All settings, by section."""
 
     data: Data = Data()
     mqtt: Mqtt = Mqtt()
     http: Http = Http()
-    region: Region = Region()
-    journal: Journal = Journal()
+    region: RegionSettings = RegionSettings()
+    journal: JournalSettings = JournalSettings()
     store: StoreConfig = StoreConfig()
-    storage: Storage = Storage()
+    storage: StorageSettings = StorageSettings()
     limits: Limits = Limits()
     notify: Notify = Notify()
     backup: Backup = Backup()
@@ -281,30 +290,39 @@ def load(file: Path, env: Mapping[str, str] = os.environ) -> Config:
     Relative paths count from the file's folder.
     """
     try:
-        tree = tomllib.loads(file.read_text("utf-8"))
+        text = file.read_text("utf-8")
+        tree = tomllib.loads(text)
     except FileNotFoundError:
         raise Problems.one(str(file), "there is no such file", "name one with --config") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Problems.one(str(file), f"cannot be read ({error})", "make it readable UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise Problems.one(str(file), f"is not TOML: {error}", "mend that line") from None
-    origin = _override(tree, env)
-    return check(tree, file, origin)
+    variables = _override(tree, env)
+    return check(tree, file, key_lines(text), variables)
 
 
-def check(tree: dict[str, Any], file: Path, origin: Mapping[tuple[str, str], str] | None = None) -> Config:
-    """The configuration in `tree`, its relative paths counted from `file`'s folder. Raises Problems."""
+def check(
+    tree: dict[str, Any],
+    file: Path,
+    lines: Mapping[Key, int] = MappingProxyType({}),
+    variables: Mapping[Key, str] = MappingProxyType({}),
+) -> Config:
+    """The configuration in `tree`, its relative paths counted from `file`'s folder. Raises Problems.
+
+    `lines` of the file and `variables` of the environment are where its keys were written.
+    """
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        raise Problems(_problem(detail, file, origin or {}) for detail in error.errors()) from None
+        raise faults(error, Config, file, lines, variables) from None
     root = file.resolve().parent
     rooted: Config = with_paths(config, root.joinpath)
     return rooted
 
 
-def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    origin: dict[tuple[str, str], str] = {}
+def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[Key, str]:
+    variables: dict[Key, str] = {}
     for name, value in env.items():
         found = re.fullmatch(r"NAGARI_([A-Z]+)__([A-Z_]+)", name)
         if found:
@@ -312,36 +330,12 @@ def _override(tree: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, s
             if not isinstance(table := tree.setdefault(section, {}), dict):
                 continue  # the file is wrong there, and is told so
             table[key] = value
-            origin[section, key] = name
-    return origin
-
-
-def _problem(detail: Any, file: Path, origin: Mapping[tuple[str, str], str]) -> Problem:
-    path = [str(part) for part in detail["loc"]]
-    key = ".".join(path)
-    where = origin.get((path[0], path[1])) if len(path) > 1 else None
-    where = where or f"{file}: {key}"
-    if detail["type"] == "extra_forbidden":
-        known = _fields(path)
-        return Problem(where, "is not a setting", "one of " + ", ".join(known) + " was meant, or delete it")
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    what, _, mend = message.partition("; ")
-    return Problem(where, what, mend or f"got {detail['input']!r}")
-
-
-def _fields(path: list[str]) -> list[str]:
-    """The settings that could have been meant by the last part of the path."""
-    model: Any = Config
-    for part in path[:-1]:
-        if part.isdecimal():  # one of a list: its kind was taken with the list's name
-            continue
-        kind = model.model_fields[part].annotation
-        model = next(iter(get_args(kind)), kind)
-    return list(model.model_fields)
+            variables[section, key] = name
+    return variables
 
 
 def with_paths(node: Any, change: Callable[[Path], Path]) -> Any:
-    """The settings, or a part of them, each path in them changed."""
+    """A copy of the settings, or of a part of them, with `change` applied to each path."""
     if isinstance(node, Path):
         return change(node)
     if isinstance(node, tuple):

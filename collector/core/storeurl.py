@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from collector.core.configfaults import hidden
+
 _FORMS = {
     "duckdb": 'write "duckdb:"',
     "influx": 'write it like "influx://127.0.0.1:8086/org/bucket"',
@@ -39,17 +41,17 @@ def parse(text: str) -> StoreUrl:
     kind = scheme.removesuffix("s") if scheme in {"influxs", "victorias"} else scheme
     if kind not in _PORTS:
         known = "duckdb:, influx:// or victoria:// (influxs:// and victorias:// for TLS)"
-        raise ValueError(f"{text!r} is no store this version knows; it begins with {known}")
+        raise ValueError(f"{hidden(text)!r} is no store this version knows; it begins with {known}")
     parts = urlsplit(text)
     if parts.username or parts.password:
         raise ValueError("a password does not belong in the url; put it in a file and name it in token_file")
     if not parts.hostname or parts.query or parts.fragment:
-        raise ValueError(f"{text!r} is no {kind} server; {_FORMS[kind]}")
+        raise ValueError(f"{hidden(text)!r} is no {kind} server; {_FORMS[kind]}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     http = f"{'https' if scheme != kind else 'http'}://{host}:{parts.port or _PORTS[kind]}"
     names = [unquote(name) for name in parts.path.strip("/").split("/") if name]
     if kind == "victoria":
         return StoreUrl(text, kind, http + parts.path.rstrip("/"))
     if len(names) != 2:
-        raise ValueError(f"{text!r} names no organisation and bucket; {_FORMS[kind]}")
+        raise ValueError(f"{hidden(text)!r} names no organisation and bucket; {_FORMS[kind]}")
     return StoreUrl(text, kind, http, org=names[0], bucket=names[1])

@@ -14,13 +14,13 @@ import uvloop
 from collector.broker import LocalBroker, start_broker
 from collector.broker.child import spawn, stop
 from collector.core.config import load
-from collector.demo.plan import Plan
+from collector.demo.plan import DemoPlan
 
 _LOOK_S = 1.0
-Say = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
-def run_demo(plan: Plan, ready: Callable[[LocalBroker], None], say: Say) -> None:
+def run_demo(plan: DemoPlan, ready: Callable[[LocalBroker], None], say: Announce) -> None:
     """Run until SIGINT or SIGTERM. `ready` hears when the page is there, `say` when a child has ended.
 
     Raises Problems.
@@ -30,7 +30,7 @@ def run_demo(plan: Plan, ready: Callable[[LocalBroker], None], say: Say) -> None
 
 
 @contextmanager
-def _broker(plan: Plan) -> Iterator[LocalBroker]:
+def _broker(plan: DemoPlan) -> Iterator[LocalBroker]:
     broker = start_broker(plan.folder / "broker", plan.mqtt)
     if broker.kind == "embedded":  # it keeps no session from one start to the next: none is lost
         (plan.folder / "data" / "mqtt-session").unlink(missing_ok=True)
@@ -41,9 +41,9 @@ def _broker(plan: Plan) -> Iterator[LocalBroker]:
 
 
 class _Child:
-    """A command of ours in a process of its own, as it would be in the field. Its log is `name`.log."""
+    """A `nagari` command as a child process; its log is `name`.log in the demo's folder."""
 
-    def __init__(self, plan: Plan, name: str, arguments: Sequence[str], *, heard: bool = False) -> None:
+    def __init__(self, plan: DemoPlan, name: str, arguments: Sequence[str], *, heard: bool = False) -> None:
         self.name = name
         self._command = [sys.executable, "-m", "collector.cli", *arguments]
         self._log = plan.folder / f"{name}.log"
@@ -65,8 +65,8 @@ class _Child:
         return self._process is not None and self._process.poll() is None
 
 
-def _agent(plan: Plan) -> _Child:
-    """The one real device: this machine."""
+def _agent(plan: DemoPlan) -> _Child:
+    """The agent, which measures this machine: the demo's only real device."""
     broker = f"mqtt://127.0.0.1:{plan.mqtt}"
     return _Child(
         plan,
@@ -75,24 +75,24 @@ def _agent(plan: Plan) -> _Child:
     )
 
 
-def _regency(plan: Plan) -> _Child:
-    """All other devices, with the story that the scenario tells."""
+def _regency(plan: DemoPlan) -> _Child:
+    """The simulator of all other devices, with the scenario's faults."""
     story = ["--scenario", plan.scenario] if plan.scenario else []
     command = ["simulate", "--config", str(plan.config), "--skip", plan.publisher, *story]
     return _Child(plan, "regency", command, heard=True)
 
 
 def _clean() -> dict[str, str]:
-    """One malloc arena keeps a small process small."""
+    """Environment of the children: one malloc arena, to save memory; no buffering of output."""
     return {"MALLOC_ARENA_MAX": "1", "PYTHONUNBUFFERED": "1"}
 
 
 async def _collect(
-    plan: Plan,
+    plan: DemoPlan,
     broker: LocalBroker,
     children: Sequence[_Child],
     ready: Callable[[LocalBroker], None],
-    say: Say,
+    say: Announce,
 ) -> None:
     from collector import app  # noqa: PLC0415 (the heaviest part: the others start while it is loaded)
 
@@ -113,8 +113,8 @@ async def _tell(up: asyncio.Event, ready: Callable[[], None]) -> None:
     ready()
 
 
-async def _watch(broker: LocalBroker, children: Sequence[_Child], say: Say) -> None:
-    """Start a child again when it ended; a broker that is gone is only said, its data might be bad."""
+async def _watch(broker: LocalBroker, children: Sequence[_Child], say: Announce) -> None:
+    """Restart a child that ended. A broker that ended is only reported: its data may be damaged."""
     gone = False
     while True:
         await asyncio.sleep(_LOOK_S)

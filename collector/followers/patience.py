@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from collector.store.base import StoreError
+from devices.backoff import Backoff
 
 log = logging.getLogger(__name__)
-FIRST, MOST = 0.2, 2.0
-"""Seconds between two tries: the first, and the most."""
+RETRY = Backoff(0.2, 2.0)
 T = TypeVar("T")
 
 
@@ -28,7 +28,7 @@ class Patience:
 
     def ask(self, question: Callable[[], T]) -> T:
         """The answer, whenever it comes. Raises StoppedError, and StoreError where trying on is in vain."""
-        wait = FIRST
+        failures = 0
         while True:
             why = "the disk is full"
             if not self._disk_full():
@@ -42,9 +42,9 @@ class Patience:
                     self._going_on()
                     return answer
             self.held_up(why)
-            if self._stop.wait(wait):
+            failures += 1
+            if self._stop.wait(RETRY.wait(failures)):
                 raise StoppedError
-            wait = min(2 * wait, MOST)
 
     def held_up(self, why: str) -> None:
         """Say so, once."""

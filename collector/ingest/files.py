@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import Batch
 from collector.ingest.descriptors import Descriptors
 from collector.ingest.log import CHUNK, CROWDED, RecordColumns, Retention

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,13 +17,14 @@ from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
 from collector.ingest.rivals import SHORT, Rivals
 from collector.ingest.sessionmark import SessionMark
+from devices.backoff import Backoff
 from devices.problems import Problems
 from devices.secretfile import read_secret
 from devices.tls import client_context
 
 log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
-RETRY_FIRST, RETRY_MOST = 0.25, 4.0
+RETRY = Backoff(0.25, 4.0)
 TICK = 0.5
 IDLE = 1.0
 """Seconds without a byte in after which we ask whether the broker is there: now moves only on its answer."""
@@ -98,7 +98,7 @@ class Session:
                 log.warning("broker %s: %s", self._config.url, self.status)
             finally:
                 pause = self._lost(time.monotonic(), begun)
-            await self._rest(max(pause, backoff(failures)))
+            await self._rest(max(pause, RETRY.wait(failures)))
 
     async def _rest(self, seconds: float) -> None:
         """Wait; the gap is told as it grows."""
@@ -268,9 +268,3 @@ class Session:
         self.status = f"another client uses the client id {self._config.client_id!r}; two collectors?"
         what = "broker %s: %s Our session was taken over %d times; next attempt in %.0f s"
         log.error(what, self._config.url, self.status, self.rivals.times, self.rivals.pause(self.rivals.at))
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row; jittered, as a crowd must not come back at once."""
-    most = min(RETRY_MOST, RETRY_FIRST * 2 ** min(failures, 16))
-    return random.uniform(RETRY_FIRST / 2, most)  # noqa: S311 (jitter)

@@ -19,13 +19,14 @@ from collector.moving.days import DAY_NS, Day
 from collector.moving.distinct import distinct
 from collector.store.base import KEPT_REJECTS, Ledger, Store, StoreError
 from collector.store.halfway import Halfway, origin
+from devices.backoff import Backoff
 from devices.problems import Problems
 
 log = logging.getLogger(__name__)
 PATIENCE = 600.0
 """Seconds that a store may be away before the copy gives up (and is begun again where it stood)."""
 DAWN = 1_577_836_800 * 10**9  # 2020-01-01: nothing is dated before it
-_PAUSES = (0.5, 1.0, 2.0, 5.0)
+_RETRY = Backoff(0.5, 5.0)
 _SHOWS = (1.5, 3.0, 0.0)
 """A server may find a series only a second after it took it (its caches): pauses before it is asked again."""
 _TIDY = 8 * DAY_NS
@@ -220,9 +221,8 @@ class Copy:
             mend = "when it is well again, run the same command: it goes on where it stood"
             raise Problems.one("copy", str(error), mend) from error
         self._tell(replace(self._step, away=str(error)))
-        pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)]
         self._tries += 1
-        time.sleep(pause)
+        time.sleep(_RETRY.wait(self._tries))
 
 
 def disagreeing(found: Copied) -> Problems:

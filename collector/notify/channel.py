@@ -1,4 +1,4 @@
-"""What a channel is: one verb, one way to fail. And the note that it carries."""
+"""The note that is sent to people, and the interface of a channel that sends it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,19 @@ class Note:
     comment: str = ""
 
     @property
+    def alert_id(self) -> str:
+        """The alert's id; the notes of one alert are delivered in order."""
+        return str(self.alert.get("id", ""))
+
+    @property
     def key(self) -> str:
-        """The idempotency key: the same for the same happening, also after a restart or a rebuilt state."""
-        told = f"{self.alert.get('id')}|{self.kind}|{self.at}|{self.alert.get('count')}"
+        """Idempotency key: 32 hex digits, a hash of alert, kind, time and count; stable across restarts."""
+        told = f"{self.alert_id}|{self.kind}|{self.at}|{self.alert.get('count')}"
         return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 class NotSent(Exception):  # noqa: N818 (it says what happened)
-    """The note did not get through. `permanent`: trying again is useless. `retry_after`: in seconds."""
+    """The note did not get through. `permanent`: it never will. `retry_after`: seconds to wait first."""
 
     def __init__(self, why: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
         super().__init__(why)

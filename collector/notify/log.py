@@ -1,16 +1,17 @@
-"""The channel that is always there: the collector's own log."""
+"""The log channel: one line per note in the collector's own log."""
 
 from __future__ import annotations
 
 import logging
 
+from collector.core.inert import inert
 from collector.notify.channel import Note
 
 _LEVELS = {"critical": logging.ERROR, "major": logging.ERROR, "minor": logging.WARNING}
 
 
 class LogChannel:
-    """Writes one line per note. What came from the field cannot break out of its line."""
+    """Writes one line per note to the logger `nagari.alerts`; control characters are escaped."""
 
     name = "log"
 
@@ -18,7 +19,7 @@ class LogChannel:
         self._log = logger or logging.getLogger("nagari.alerts")
 
     async def send(self, note: Note) -> None:
-        """Log it: as an error from major up, once it is over as information."""
+        """Log a raised alert as ERROR (critical, major) or WARNING (others); everything else as INFO."""
         alert = note.alert
         raised = note.kind == "raised"
         level = _LEVELS.get(str(alert.get("severity")), logging.WARNING) if raised else logging.INFO
@@ -31,9 +32,4 @@ class LogChannel:
         self._log.log(level, "%s", inert(line))
 
     async def close(self) -> None:
-        """There is nothing to close."""
-
-
-def inert(text: str) -> str:
-    """The text with everything that is not printable escaped: a new line in a name forges no log entry."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        """Nothing to release."""

@@ -1,4 +1,4 @@
-"""Where a webhook may go: the address is looked up once, checked, and that very address is connected to."""
+"""Guards webhooks against SSRF: a host is resolved once, checked, and the checked address is used."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from collector.notify.channel import NotSent
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolver = Callable[[str, int], Awaitable[list[str]]]
+LookUp = Callable[[str, int], Awaitable[list[str]]]
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def public(address: Address) -> bool:
-    """Whether the address lies on the open internet. An IPv4 address inside an IPv6 one counts as itself."""
+    """Whether the address is globally routable. An IPv4 address embedded in an IPv6 one is judged as IPv4."""
     inner = _inner(address)
     if inner is not None:
         return public(inner)
@@ -46,7 +46,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def pick(host: str, port: int, *, allow_private: bool, resolver: Resolver = resolve) -> str:
+async def pick(host: str, port: int, *, allow_private: bool, resolver: LookUp = resolve) -> str:
     """The one address to connect to. Raises NotSent if the name has none, or any that is not allowed."""
     try:
         addresses = await resolver(host, port)

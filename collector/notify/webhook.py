@@ -18,19 +18,19 @@ import httpx
 
 from collector.core.config import Webhook
 from collector.notify.channel import Note, NotSent
-from collector.notify.target import Resolver, pick, public, resolve
+from collector.notify.target import LookUp, pick, public, resolve
 from devices.problems import Problems
 from devices.secretfile import read_secret
 
 # It logs every url in full, and a webhook's url may be a secret.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-_RETRY = {408, 425, 429}
-_MOST_WAIT = 3600.0  # an answer may not silence us for longer than this
+_REFUSED = {400, 413, 422}  # the note itself is at fault; everything else may heal, a 404 or 401 too
+_MOST_WAIT = 300.0  # an answer may not silence us for longer than this
 
 
 class WebhookChannel:
-    """POSTs each note as JSON; whatever is not 2xx did not arrive.
+    """POSTs each note as JSON; only a status of 2xx counts as delivered.
 
     Headers: `Idempotency-Key` (the same for the same happening), and with a secret `Nagari-Timestamp`
     (epoch s) and `Nagari-Signature: v1=<hex HMAC-SHA256 of "timestamp.body">`. Redirects are never followed.
@@ -42,7 +42,7 @@ class WebhookChannel:
         *,
         timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
-        resolver: Resolver = resolve,
+        resolver: LookUp = resolve,
     ) -> None:
         self.name = f"webhook:{config.name}"
         self._config = config
@@ -54,7 +54,7 @@ class WebhookChannel:
         self._client: httpx.AsyncClient | None = None
 
     async def send(self, note: Note) -> None:
-        """POST it once. Raises NotSent: permanent on 3xx and 4xx (not 408, 425, 429)."""
+        """POST it once. Raises NotSent: permanent on 400, 413 and 422."""
         body = encode(note)
         try:
             async with asyncio.timeout(self._timeout):
@@ -111,13 +111,12 @@ class WebhookChannel:
         code = answer.status_code
         if 200 <= code < 300:
             return
-        if 300 <= code < 400:
-            raise NotSent(
-                f"{self._where} answered {code}, a redirect, which is never followed", permanent=True
-            )
-        again = code >= 500 or code in _RETRY
-        wait = retry_after(answer.headers, self._clock()) if again else None
-        raise NotSent(f"{self._where} answered {code}", permanent=not again, retry_after=wait)
+        redirect = ", a redirect, which is never followed" if 300 <= code < 400 else ""
+        raise NotSent(
+            f"{self._where} answered {code}{redirect}",
+            permanent=code in _REFUSED,
+            retry_after=retry_after(answer.headers, self._clock()),
+        )
 
 
 def encode(note: Note) -> bytes:
@@ -141,7 +140,7 @@ def sign(key: bytes, stamp: str, body: bytes) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that an answer's Retry-After asks for (a number or a date), at most an hour; None if none."""
+    """Seconds that an answer's Retry-After asks for (a number or a date), at most 300; None if none."""
     text = headers.get("retry-after", "").strip()
     if not text:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from collector.core.decision import Decision
@@ -25,6 +25,9 @@ class OutboxRow:
     by: str
     comment: str
     body: dict[str, Any]
+
+
+_COLUMNS = tuple(field.name for field in fields(OutboxRow) if field.name != "body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,13 @@ def append(con: sqlite3.Connection, decision: Decision, body: dict[str, Any]) ->
 def after(con: sqlite3.Connection, seq: int, limit: int) -> list[OutboxRow]:
     """The rows after `seq`, oldest first."""
     rows = con.execute("select * from outbox where seq > ? order by seq limit ?", [seq, limit])
-    return [OutboxRow(**dict(row) | {"body": json.loads(row["body"])}) for row in rows]
+    return [row_of(row) for row in rows]
+
+
+def row_of(row: sqlite3.Row) -> OutboxRow:
+    """The outbox row in a query's answer, which may have further columns."""
+    plain = {name: row[name] for name in _COLUMNS}
+    return OutboxRow(**plain, body=json.loads(row["body"]))
 
 
 def bounds(con: sqlite3.Connection) -> tuple[int, int]:
@@ -62,13 +71,15 @@ def bounds(con: sqlite3.Connection) -> tuple[int, int]:
 def prune(con: sqlite3.Connection, before: int, keep: int, cap: int) -> int:
     """Delete what every consumer has read and is older than `before` (ns) or not among the newest `keep`.
 
-    Whatever a consumer has not read stays, unless there are more than `cap` rows. The number deleted.
+    What a consumer has not read, or a channel owes, stays, unless there are more than `cap` rows. The number
+    deleted.
     """
     _, last = bounds(con)
     read = con.execute("select min(seq) as seq from consumers").fetchone()["seq"]
     read = last if read is None else read
     done = con.execute(
-        "delete from outbox where seq <= ? or (seq <= ? and (seq <= ? or at < ?))",
+        "delete from outbox where seq <= ? or (seq <= ? and (seq <= ? or at < ?) "
+        "and seq not in (select seq from deliveries))",
         [last - cap, read, last - keep, before],
     )
     return done.rowcount

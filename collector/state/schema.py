@@ -146,7 +146,19 @@ create index decisions_by_subject on decisions (kind, subject, seq);
 create index decisions_by_action on decisions (action) where action <> '';
 """
 
-MIGRATIONS = (_V1, _DECISIONS)
+
+_DELIVERIES = """
+create table deliveries (              -- outbox rows that a channel failed to deliver and tries again
+    channel text not null,
+    seq     integer not null references outbox (seq) on delete cascade,
+    tries   integer not null,
+    why     text not null,             -- the last failure
+    primary key (channel, seq)
+) strict, without rowid;
+create index deliveries_by_row on deliveries (seq);
+"""
+
+MIGRATIONS = (_V1, _DECISIONS, _DELIVERIES)
 
 
 def migrate(con: sqlite3.Connection, file: Path, migrations: tuple[str, ...] = MIGRATIONS) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from collector.alarms.model import Alert, Transition
 from collector.core.decision import Decision
-from collector.state import alerts, audit, decisions, outbox, regions, users
+from collector.state import alerts, audit, decisions, deliveries, outbox, regions, users
 from collector.state.alerts import AlertRow, Shown
 from collector.state.audit import AuditRow
 from collector.state.db import StateFile
 from collector.state.decisions import DecisionRow, Encoded
+from collector.state.deliveries import Delivery
 from collector.state.errors import StateError, without_sqlite
 from collector.state.outbox import Consumer, OutboxRow
 from collector.state.users import Principal, Role, Token
@@ -165,6 +166,22 @@ class State:
         """These are the consumers there are: the outbox keeps nothing for any other."""
         with self._db.write() as con:
             outbox.keep_only(con, names)
+            deliveries.keep_only(con, names)
+
+    def owed(self, channel: str) -> list[Delivery]:
+        """What the channel could not deliver yet, oldest first."""
+        return deliveries.owed(self._db.read(), channel)
+
+    def owe(self, channel: str, seq: int, tries: int, why: str) -> None:
+        """The channel failed so often to deliver that outbox row; with all before it, it is consumed."""
+        with self._db.write() as con:
+            deliveries.put(con, channel, seq, tries, why)
+            outbox.consumed(con, channel, seq)
+
+    def settle(self, channel: str, seq: int) -> None:
+        """The channel delivered what it owed, or gave it up."""
+        with self._db.write() as con:
+            deliveries.settle(con, channel, seq)
 
     def create_token(self, role: Role, name: str, now: int, expires: int | None = None) -> str:
         """A new token in plain, the only time it is seen. Raises ValueError for a bad role or name."""

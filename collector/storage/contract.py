@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from collector.core.config import Storage
+from collector.core.config import StorageSettings
 from collector.store.base import Tier
 from collector.store.tiers import TIERS
 from devices.catalogue import CLOCK_WRONG, COLLECTOR, KINDS
@@ -97,7 +97,7 @@ class StoragePlan:
     capacity: int
     needs: tuple[Need, ...]
     fits: bool
-    suggestion: Storage | None
+    suggestion: StorageSettings | None
     rates: DailyRates
     costs: Costs
 
@@ -154,7 +154,9 @@ def rates_of(kinds: Mapping[str, int]) -> DailyRates:
     )
 
 
-def plan(sent: DailyRates, asked: Storage, journal_cap: int, costs: Costs, capacity: int) -> StoragePlan:
+def plan(
+    sent: DailyRates, asked: StorageSettings, journal_cap: int, costs: Costs, capacity: int
+) -> StoragePlan:
     """What the settings need of the capacity (bytes) for these rates, and what would fit."""
     room = int(capacity * (1 - asked.margin))
     fixed = journal_cap + state_bytes(sent)
@@ -201,7 +203,7 @@ def _days(sent: DailyRates, costs: Costs, tier: Tier, room: int) -> float | None
     return min(room / hot, HOT_DAYS) + max(0.0, room - HOT_DAYS * hot) / (sent.readings * costs.cold)
 
 
-def _suggest(sent: DailyRates, asked: Storage, costs: Costs, room: int) -> Storage | None:
+def _suggest(sent: DailyRates, asked: StorageSettings, costs: Costs, room: int) -> StorageSettings | None:
     """Shorten raw, then minute, then hour until it fits: to a week, a month, a year; else to a day each."""
     found = asked
     for tier, least in (

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from collector.core.config import Storage
+from collector.core.config import StorageSettings
 from collector.store.base import Tier, TierUsage
 from collector.store.tiers import TIERS
 
@@ -50,7 +50,7 @@ class Delete:
 
 def decide(
     usage: Usage,
-    contract: Storage,
+    contract: StorageSettings,
     now: int,
     *,
     step: int = 1,

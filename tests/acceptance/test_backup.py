@@ -304,6 +304,14 @@ def test_restore_brings_back_what_was_not_running_too(resting: Place) -> None:
     assert "1,000 readings" in done.stdout
 
 
+def test_nobody_else_can_read_what_was_restored(resting: Place) -> None:
+    (resting.folder / "private").mkdir(mode=0o755)
+    assert resting.restore("private").returncode == 0
+    made = [resting.folder / "private", *(resting.folder / "private").rglob("*")]
+    assert len(made) > 5
+    assert [each for each in made if each.stat().st_mode & 0o077] == []
+
+
 def test_without_restic_it_says_what_to_install(resting: Place, tmp_path: Path) -> None:
     mistake(resting.backup(env={"PATH": str(tmp_path)}), PROGRAM, "apt-get install restic")
 

@@ -135,6 +135,9 @@ async def test_what_the_collector_says_of_itself_holds(rig: Rig, api: httpx.Asyn
     figures = (await api.get("/metrics")).text
     stats = (await api.get("/api/v1/stats")).json()
     assert f"nagari_messages_received_total {float(stats['received'])}" in figures
+    assert f"nagari_notes_sent_total {float(stats['notes_sent'])}" in figures
+    assert stats["notes_sent"] >= 1, "the log heard of the alert"
+    assert (stats["notes_lost"], stats["notes_waiting"]) == (0, 0)
     assert 'nagari_messages_total{fate="stored"}' in figures
     assert ROUTER not in figures
     listed = (await api.get("/api/v1/sites")).json()["sites"]

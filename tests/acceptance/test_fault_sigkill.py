@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import RecordKind
 from collector.followers.alarming import LONG_WAY
 from collector.ingest.files import FileLog

@@ -14,11 +14,13 @@ import pytest
 from collector.alarms.model import Alert, Transition, TransitionKind
 from collector.core.config import Webhook
 from collector.notify.channel import Note, NotSent
-from collector.notify.consumer import Consumer
+from collector.notify.consumer import ChannelConsumer
 from collector.notify.webhook import WebhookChannel, sign
 from collector.state import State
+from devices.backoff import Backoff
 
 CANARY = "canary-5e1f"
+QUICK = Backoff(0.02, 0.05)
 
 
 @dataclass
@@ -89,9 +91,9 @@ def channel(port: int, tmp_path: Path, timeout: float = 5.0, host: str = "127.0.
 
 
 @asynccontextmanager
-async def running(state: State, hook: WebhookChannel) -> AsyncIterator[Consumer]:
+async def running(state: State, hook: WebhookChannel) -> AsyncIterator[ChannelConsumer]:
     await asyncio.to_thread(state.consumer, hook.name, 0)
-    consumer = Consumer(hook, state, first_wait=0.02, most_wait=0.05, poll=0.05)
+    consumer = ChannelConsumer(hook, state, retry=QUICK, pause=QUICK, poll=0.05)
     task = asyncio.create_task(consumer.run())
     try:
         yield consumer
@@ -132,7 +134,7 @@ async def test_a_webhook_that_is_down_gets_everything_once_it_is_back(state: Sta
         assert "cannot be reached" in consumer.trouble
         async with Hook(port).up() as hook:
             await until(lambda: consumer.counts["sent"] == 5)
-    assert [json.loads(body)["alert"]["id"] for _, body in hook.got] == [f"a{n}" for n in range(5)]
+    assert {json.loads(body)["alert"]["id"] for _, body in hook.got} == {f"a{n}" for n in range(5)}
     assert consumer.counts["skipped"] == 0
 
 
@@ -179,8 +181,9 @@ async def test_a_redirect_is_never_followed(state: State, tmp_path: Path) -> Non
         Hook(answers=[f"307 Go\r\nLocation: http://127.0.0.1:{inner.port}/"]).up() as hook,
     ):
         async with running(state, channel(hook.port, tmp_path)) as consumer:
-            await until(lambda: consumer.counts["skipped"] == 1)
+            await until(lambda: consumer.counts["sent"] == 1)
         assert inner.got == []
+        assert len(hook.got) == 2
 
 
 async def test_a_request_refused_for_good_is_skipped_and_the_next_one_sent(
@@ -190,14 +193,31 @@ async def test_a_request_refused_for_good_is_skipped_and_the_next_one_sent(
     happens(state, "raised")
     happens(state, "cleared")
     async with (
-        Hook(answers=["410 Gone"]).up() as hook,
+        Hook(answers=["400 Bad Request"]).up() as hook,
         running(state, channel(hook.port, tmp_path)) as consumer,
     ):
         await until(lambda: consumer.counts["sent"] == 1)
     assert hook.kinds() == ["raised", "cleared"]
-    assert "answered 410" in caplog.text
+    assert "answered 400" in caplog.text
     assert CANARY not in caplog.text
     assert "geheim" not in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["404 Gone", "401 Who", "500 Oops", "503 Busy\r\nRetry-After: 0"])
+async def test_a_receiver_that_is_set_up_wrong_gets_every_note_once_it_is_mended(
+    state: State, tmp_path: Path, answer: str
+) -> None:
+    happens(state, "raised", "a1")
+    happens(state, "raised", "a2")
+    async with (
+        Hook(answers=[answer] * 8).up() as hook,
+        running(state, channel(hook.port, tmp_path)) as consumer,
+    ):
+        await until(lambda: consumer.stuck)
+        assert f"answered {answer[:3]}" in consumer.trouble
+        await until(lambda: consumer.counts["sent"] == 2 and not consumer.stuck)
+    assert consumer.counts["skipped"] == 0
+    assert len(set(hook.keys())) == 2
 
 
 async def test_a_name_that_turns_to_this_machine_is_never_connected_to(tmp_path: Path) -> None:

@@ -44,6 +44,15 @@ def test_an_alert_appears_by_itself_and_is_acknowledged_with_a_comment(live_page
     assert live_page.complaints == []
 
 
+def test_a_shelved_alert_is_not_announced_until_it_leaves_the_shelf(live_page: Any) -> None:
+    page, desk = live_page.page, live_page.live.desk
+    held = live_page.do(desk.raise_alert(holds=("shelved",)))
+    expect(page.locator(f'[data-id="{held.id}"]')).to_contain_text("Nilai rx_dbm -28.5")
+    expect(page.locator("#news")).to_have_text("")
+    live_page.do(desk.unshelve(held.id))
+    expect(page.locator("#news")).to_contain_text("Nilai rx_dbm -28.5")
+
+
 def test_the_chart_draws_and_follows_live(live_page: Any) -> None:
     page, desk = live_page.page, live_page.live.desk
     page.select_option("#site", "1305012001")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import Batch
 from collector.ingest.files import FileLog
 from collector.ingest.log import CROWDED, FULL, Log, RecordColumns, Retention

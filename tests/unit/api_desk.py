@@ -169,11 +169,12 @@ class Desk:
         severity: Severity = "major",
         site: str = "1305012001",
         rule: str = "rx-power-low",
+        holds: tuple[str, ...] = (),
     ) -> Alert:
         at = time.time_ns()
         alert = Alert(
             f"a{at}", rule, "v1", site, device, metric, severity, "active", at, value, 1, raised_at=at
-        )
+        ).but(holds=holds)
         await self.commit(Transition("raised", at, self._offset, alert))
         return alert
 
@@ -181,6 +182,10 @@ class Desk:
         at = time.time_ns()
         alert = self._alert(alert_id).but(condition="cleared", cleared_at=at)
         await self.commit(Transition("cleared", at, self._offset, alert))
+
+    async def unshelve(self, alert_id: str) -> None:
+        alert = self._alert(alert_id).but(holds=())
+        await self.commit(Transition("unshelved", time.time_ns(), self._offset, alert))
 
     def reading(self, device: str, metric: str, value: float, at: int | None = None) -> None:
         now = time.time_ns()

@@ -116,7 +116,7 @@ CHILD = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160))
 from pathlib import Path
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import RecordKind
 from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal

@@ -17,7 +17,7 @@ from collector.backup import manifest
 from collector.backup.restic import read_environment
 from collector.backup.settings import kept, moved, named_files, toml
 from collector.backup.troubles import sentence
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.config import check
 from collector.core.readings import Readings, SeriesTable
 from collector.core.records import RecordKind

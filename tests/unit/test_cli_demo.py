@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from collector.broker import free_port
 from collector.cli.serve import find_token
-from collector.demo.plan import prepare
+from collector.demo.plan import MARK, claim, prepare
 from tests.unit.sims import regency
 
 CHILDREN = 3  # broker, agent, regency
@@ -112,11 +113,65 @@ def test_a_child_that_dies_is_started_again_and_that_is_said(
 
 def test_a_second_start_goes_on_with_token_and_data(tmp_path: Path) -> None:
     def start(*, fresh: bool) -> str:
-        plan = prepare(tmp_path / "demo", tmp_path, "agent-1", "", (free_port(), free_port()), fresh=fresh)
-        return find_token(plan)
+        with claim(tmp_path / "demo") as folder:
+            plan = prepare(folder, tmp_path, "agent-1", "", (free_port(), free_port()), fresh=fresh)
+            return find_token(plan)
 
     first = start(fresh=False)
     assert start(fresh=False) == first
     assert start(fresh=True) != first
     assert (tmp_path / "demo" / "token").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "demo" / "data" / "state.db").exists()
+
+
+def test_nobody_else_can_read_what_the_demo_keeps(demo: subprocess.Popen[str], tmp_path: Path) -> None:
+    page(demo)
+    folder = tmp_path / "demo"
+    for each in (folder, *folder.rglob("*")):
+        owner = each.stat().st_uid
+        if owner == os.geteuid():  # mosquitto, started by root, writes as its own user
+            assert each.stat().st_mode & 0o077 == 0, each
+
+
+def test_a_demo_that_is_refused_leaves_the_settings_of_the_one_that_runs(
+    demo: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    page(demo)
+    settings = (tmp_path / "demo" / "nagari.toml").read_text()
+    assert "another demo runs in it" in refused(tmp_path / "demo")
+    assert "has no host 'nobody'" in refused(tmp_path / "demo", "--device", "nobody")
+    assert (tmp_path / "demo" / "nagari.toml").read_text() == settings
+    assert demo.poll() is None
+
+
+def refused(folder: Path, *more: str) -> str:
+    command = [sys.executable, "-m", "collector.cli", "demo", "--data", str(folder), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2, done.stdout + done.stderr
+    return done.stderr
+
+
+def test_a_link_is_no_folder_for_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "demo").symlink_to(tmp_path / "theirs")
+    assert "is a link" in refused(tmp_path / "demo")
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+def test_a_folder_that_others_can_write_is_none_for_the_demo(tmp_path: Path) -> None:
+    """Whoever planted a state.db there would know its admin's token."""
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / MARK).touch()
+    assert "can be written by others" in refused(folder)
+    assert [each.name for each in folder.iterdir()] == [MARK]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_none_for_the_demo(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, 65534, 65534)
+    assert "belongs to somebody else" in refused(folder)
+    assert list(folder.iterdir()) == []

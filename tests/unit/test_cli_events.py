@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.cli.events import Event, events
+from collector.cli.events import StreamEvent, events
 
 DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -17,16 +17,16 @@ DATA = st.recursive(
 
 def test_an_event_has_name_data_and_id() -> None:
     lines = ["event: alert", "id: 7", 'data: {"id": "a"}', ""]
-    assert list(events(lines)) == [Event("alert", {"id": "a"}, "7")]
+    assert list(events(lines)) == [StreamEvent("alert", {"id": "a"}, "7")]
 
 
 def test_signs_of_life_and_what_is_not_json_are_passed_over() -> None:
     lines = [": ping", "", "data: {half", "", "event: stats", "", "data: 1", ""]
-    assert list(events(lines)) == [Event("message", 1)]
+    assert list(events(lines)) == [StreamEvent("message", 1)]
 
 
 def test_data_of_several_lines_is_joined() -> None:
-    assert list(events(["data: [1,", "data: 2]", ""])) == [Event("message", [1, 2])]
+    assert list(events(["data: [1,", "data: 2]", ""])) == [StreamEvent("message", [1, 2])]
 
 
 def test_an_event_that_was_cut_off_is_none() -> None:

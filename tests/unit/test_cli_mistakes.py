@@ -6,9 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+
+from tests.unit import api_desk
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("NAGARI_")}
 
@@ -37,7 +42,7 @@ def test_settings_that_are_not_there_are_named(command: list[str], tmp_path: Pat
 def test_every_wrong_setting_is_named_with_its_mend(tmp_path: Path) -> None:
     (tmp_path / "nagari.toml").write_text('[mqtt]\nulr = "x"\n[journal]\nmax_age = "soon"\n')
     said = mistake("run", cwd=tmp_path)
-    assert "mqtt.ulr: is not a setting; one of url, client_id" in said
+    assert "nagari.toml:2: mqtt.ulr: is not a setting; did you mean url? It is one of url, client_id" in said
     assert "journal.max_age: 'soon' is no duration; write it like" in said
 
 
@@ -49,11 +54,60 @@ def test_a_wrong_override_is_named_by_its_variable(tmp_path: Path) -> None:
 
 def test_without_a_token_it_says_how_to_get_one() -> None:
     said = mistake("alerts")
-    assert "there is no API token; `nagari token create` makes one" in said
+    assert "there is no API token; `nagari token create --role viewer --out FILE` makes one" in said
 
 
 def test_a_token_file_that_is_not_there_is_named() -> None:
-    assert "nowhere.token: cannot be read" in mistake("rejects", "--token-file", "nowhere.token")
+    assert "nowhere.token: the secret cannot be read" in mistake("rejects", "--token-file", "nowhere.token")
+
+
+def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "siti.token"
+    file.write_text("secret")
+    file.chmod(0o640)
+    said = mistake("alerts", "--token-file", str(file))
+    assert said == f"nagari: {file}: others can read this secret; chmod 600 {file}\n"
+
+
+def test_a_token_that_the_collector_does_not_know_is_named_by_its_file(tmp_path: Path) -> None:
+    desk = api_desk.Desk(tmp_path)
+    file = tmp_path / "old.token"
+    file.touch(0o600)
+    file.write_text("wrong")
+    with api_desk.serving(desk) as live:
+        said = mistake("alerts", "--token-file", str(file), "--url", live.url)
+    desk.close()
+    assert f"{file}: the collector at {live.url} does not know this token, or it has ended" in said
+    assert "`nagari token create --role viewer --out FILE` makes one" in said
+
+
+def test_a_language_that_there_is_not_is_named() -> None:
+    assert "'fr' is not one of 'en', 'id'" in mistake(
+        "alerts", "--lang", "fr", NAGARI_TOKEN="t", COLUMNS="100"
+    )
+
+
+def test_without_config_the_settings_of_a_demo_in_this_folder_are_found(tmp_path: Path) -> None:
+    (tmp_path / "demo-data").mkdir()
+    (tmp_path / "demo-data" / "nagari.toml").touch()
+    done = nagari("token", "create", "--role", "operator", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "demo-data" / "data" / "state.db").exists()
+
+
+def test_the_version_is_told() -> None:
+    assert nagari("--version").stdout == f"nagari {version('nagari')}\n"
+
+
+def test_times_are_in_the_zone_of_the_region_and_say_so(tmp_path: Path) -> None:
+    desk = api_desk.Desk(tmp_path)
+    with api_desk.serving(desk) as live:
+        alert = live.do(desk.raise_alert())
+        token = desk.token("viewer", "Vera")
+        done = nagari("alerts", "--url", live.url, NAGARI_TOKEN=token, TZ="America/Lima", COLUMNS="300")
+    desk.close()
+    at = datetime.fromtimestamp(alert.at // 10**9, ZoneInfo("Asia/Jakarta"))
+    assert f"{at:%Y-%m-%d %H:%M:%S} WIB" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -113,6 +167,15 @@ def test_the_demo_leaves_a_folder_alone_that_is_not_its_own(tmp_path: Path) -> N
     said = mistake("demo", "--fresh", "--data", str(tmp_path))
     assert "is in use by something other than the demo; name an empty folder with --data" in said
     assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_a_token_made_before_the_first_run_leaves_nothing_open_to_others(tmp_path: Path) -> None:
+    (tmp_path / "nagari.toml").touch()
+    done = nagari("token", "create", "--role", "viewer", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = [tmp_path / "data", *(tmp_path / "data").rglob("*")]
+    assert len(made) > 1
+    assert [each for each in made if each.stat().st_mode & 0o077] == []
 
 
 def test_an_agent_that_the_region_does_not_know_is_named(region_small: Path) -> None:

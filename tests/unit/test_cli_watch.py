@@ -36,6 +36,8 @@ class Desk(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/api/v1/alerts"):
             self._answer(200, {"alerts": self.alerts, "next": None})
+        elif self.path.startswith("/api/v1/sites"):
+            self._answer(200, {"region": {"timezone": "Asia/Jakarta"}})
         elif self.status != 200:
             self._answer(
                 self.status, {"error": "this token is not valid", "where": "token", "mend": "make one"}
@@ -120,5 +122,5 @@ def test_a_name_from_outside_cannot_steer_the_terminal(desk: type[Desk]) -> None
 
 def test_a_token_that_is_refused_ends_it(desk: type[Desk]) -> None:
     desk.status = 401
-    with pytest.raises(Problems, match="this token is not valid; make one"):
+    with pytest.raises(Problems, match="does not know this token, or it has ended; `nagari token create"):
         watch(desk)

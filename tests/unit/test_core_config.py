@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.core.config import Config, check, load, seconds, size
+from collector.core.configfaults import key_lines
 from devices.problems import Problems
 from devices.secretfile import read_secret
 
@@ -51,8 +54,8 @@ def test_relative_paths_count_from_the_file_and_absolute_ones_stay(tmp_path: Pat
 
 
 WRONG = {
-    "[data]\ndirr = 'x'": ("nagari.toml: data.dirr", "is not a setting", "dir, reserve"),
-    "[jurnal]\nmax_age = '1d'": ("nagari.toml: jurnal", "is not a setting", "journal"),
+    "[data]\ndirr = 'x'": ("nagari.toml:2: data.dirr", "is not a setting; did you mean dir?", "dir, reserve"),
+    "[jurnal]\nmax_age = '1d'": ("nagari.toml:1: jurnal", "is not a setting; did you mean journal?"),
     "[journal]\nmax_bytes = 'lots'": ("journal.max_bytes", "'lots' is no size", '"20GB"'),
     "[journal]\nmax_bytes = 0": ("journal.max_bytes", "greater than 0", "got"),
     "[journal]\nmax_bytes = true": ("journal.max_bytes", "no size", '"20GB"'),
@@ -73,11 +76,16 @@ WRONG = {
     "[store]\nurl = 'postgres://h/o'": ("store.url", "no store this version knows", "victoria://"),
     "data = 5": ("data", "dictionary", "got"),
     "[[notify.webhook]]\nname = 'a'\nurl = 'https://x'\nsecrt = 'y'": (
-        "notify.webhook.0.secrt",
-        "is not a setting",
+        "nagari.toml:4: notify.webhook.0.secrt",
+        "is not a setting; did you mean secret_file?",
         "name, url, secret_file, allow_private",
     ),
-    "[[notify.webhook]]\nname = 'a'": ("notify.webhook.0.url", "required", "got"),
+    "[[notify.webhook]]\nname = 'a'": ("nagari.toml:1: notify.webhook.0.url", "required", "write it"),
+    "[http]\nlisten = '127.0.0.1:8080'\nzzz = 1": (
+        "nagari.toml:3: http.zzz",
+        "one of listen, secure_cookie was meant",
+    ),
+    "data = {dirr = 'x'}": ("nagari.toml:1: data.dirr", "did you mean dir?"),
 }
 
 
@@ -88,6 +96,31 @@ def test_every_error_names_the_file_the_key_and_the_mend(tmp_path: Path, text: s
     for part in WRONG[text]:
         assert part in said, said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[notify.webhook]]\nname = 'a'\nurl = 'htps://h/geheim'",
+        "[[notify.webhook]]\nnam = 'a'\nurl = 'https://h/geheim'",
+        "[[notify.webhook]]\nurl = 'https://h/geheim'",
+        "[notify]\nwebhook = 'https://h/geheim'",
+        "[notify]\nwebhook = ['https://h/geheim']",
+        "[mqtt]\nurl = 'http://u:geheim@h'",
+        "[mqtt]\nurl = 'mqtt://u:geheim@h'",
+        "[mqtt]\nurl = 'mqtt://u:geheim@h:99999'",
+        "[mqtt]\nurl = 'mqtt://u:geh/geheim@h:1'",
+        "[store]\nurl = 'postgres://u:geheim@h/o'",
+        "[store]\nurl = 'influx://u:geheim@h:x/o/b'",
+    ],
+)
+def test_a_mistake_in_an_address_does_not_show_the_secret_in_it(tmp_path: Path, text: str) -> None:
+    assert "geheim" not in "\n".join(refusals(tmp_path, text))
+
+
+@given(st.text())
+def test_looking_for_lines_takes_any_text(text: str) -> None:
+    assert all(0 < line <= len(text.splitlines()) for line in key_lines(text).values())
 
 
 def test_all_errors_are_told_at_once(tmp_path: Path) -> None:

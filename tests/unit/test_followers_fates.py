@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.decision import Decision
 from collector.core.readings import F64, I32, I64, Bools, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, RecordKind

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.readings import SeriesKey, SeriesTable
 from collector.core.records import Action, Batch, RecordKind
 from collector.followers.alarming import Alarming

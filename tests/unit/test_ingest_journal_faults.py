@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import RecordKind
 from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal

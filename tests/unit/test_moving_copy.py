@@ -24,6 +24,7 @@ from collector.moving.distinct import distinct
 from collector.store.base import Ledger, Reject, Store, StoreError
 from collector.store.halfway import Halfway
 from collector.store.stores import open_store
+from devices.backoff import Backoff
 from devices.problems import Problems
 from tests.servers import VictoriaMetrics
 
@@ -36,7 +37,7 @@ REJECTS = [Reject(offset, DAY, "nagari/v1/a/b/tele", "no", b"{", 1) for offset i
 
 @pytest.fixture(autouse=True)
 def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "_PAUSES", (0.02,))
+    monkeypatch.setattr(copying, "_RETRY", Backoff(0.02, 0.02))
 
 
 def filled(store: Store, table: SeriesTable, count: int = 6_000) -> Readings:

@@ -17,9 +17,14 @@ def canonical(name: str) -> str:
 
 
 def pins() -> dict[str, str]:
-    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    rows = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {canonical(name): version for name, version in rows}
+    """Name → version of each package in constraints.txt."""
+    return {canonical(name): version for name, version, _ in packages()}
+
+
+def packages() -> list[tuple[str, str, str]]:
+    """(name, version, hashes)."""
+    text = (ROOT / "constraints.txt").read_text("utf-8")
+    return re.findall(r"^(\S+)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)$", text, re.MULTILINE)
 
 
 def test_everything_that_is_named_is_pinned_and_pinned_alike() -> None:
@@ -38,6 +43,13 @@ def test_everything_that_is_installed_is_pinned() -> None:
     ).stdout
     installed = {canonical(line.split("==")[0].split(" @ ")[0]) for line in freeze.splitlines()}
     assert installed - pins().keys() == set()
+
+
+def test_everything_that_is_pinned_is_taken_only_with_its_hash() -> None:
+    named = [line for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines() if "==" in line]
+    assert len(packages()) == len(named) > 30
+    assert [name for name, _, hashes in packages() if not hashes] == []
+    assert "--require-hashes" in (ROOT / "Makefile").read_text("utf-8")
 
 
 def test_the_first_screen_has_the_two_commands() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collector.core.bundle import Writable
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.ingest.files import FileLog
 from collector.state import Snapshots, State
 

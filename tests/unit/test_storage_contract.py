@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.config import Storage
+from collector.core.config import StorageSettings
 from collector.storage.contract import (
     DAY,
     Costs,
@@ -28,11 +28,11 @@ CAPACITY = st.integers(10**9, 10**14)
 FEW = settings(max_examples=60, deadline=None)
 
 
-def asked(raw: float = 90, minute: float = 730, hour: float = 3650) -> Storage:
-    return Storage(raw=raw * DAY, minute=minute * DAY, hour=hour * DAY)
+def asked(raw: float = 90, minute: float = 730, hour: float = 3650) -> StorageSettings:
+    return StorageSettings(raw=raw * DAY, minute=minute * DAY, hour=hour * DAY)
 
 
-def planned(kinds: dict[str, int], kept: Storage, capacity: int = 8 * 10**12) -> StoragePlan:
+def planned(kinds: dict[str, int], kept: StorageSettings, capacity: int = 8 * 10**12) -> StoragePlan:
     return plan(rates_of(kinds), kept, 20 * 10**9, Costs(), capacity)
 
 

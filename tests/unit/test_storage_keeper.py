@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.core.config import Config, Storage, check
+from collector.core.config import Config, StorageSettings, check
 from collector.core.readings import Quality, Readings, SeriesKey, SeriesTable
 from collector.followers.rates import Rates
 from collector.state import State
@@ -103,7 +103,7 @@ def test_it_is_never_over_and_the_oldest_raw_readings_go_first(
 
 def test_nothing_is_deleted_without_a_capacity() -> None:
     usage = Usage([TierUsage("raw", 9, 10**15, 0, T0)], 0, 0, 10)
-    assert decide(usage, Storage(), T0) == []
+    assert decide(usage, StorageSettings(), T0) == []
 
 
 def test_what_is_older_than_its_retention_goes_though_there_is_room(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_one_reading_from_years_ago_does_not_take_the_others_along() -> None:
     disk.sizes["raw"][18_300] = 1
     for day in range(60):
         disk.sizes["raw"][20_000 + day] = 10
-    config = Storage(capacity=600, raw=10_000 * 86_400.0, shed=0.9, alarm=0.5)
+    config = StorageSettings(capacity=600, raw=10_000 * 86_400.0, shed=0.9, alarm=0.5)
     for _ in range(100):
         deletes = decide(Usage(disk.usage(), 0, 0, 0), config, T0 + 60 * DAY)
         if not deletes:
@@ -162,7 +162,7 @@ def test_the_journals_share_is_kept_free_for_it() -> None:
     disk = Days()
     for day in range(10):
         disk.sizes["raw"][20_000 + day] = 10
-    config = Storage(capacity=200, shed=0.9, alarm=0.5)
+    config = StorageSettings(capacity=200, shed=0.9, alarm=0.5)
     assert decide(Usage(disk.usage(), 0, 0, 50), config, T0 + 10 * DAY) == []
     assert decide(Usage(disk.usage(), 0, 0, 90), config, T0 + 10 * DAY) != []
 

@@ -94,7 +94,8 @@ export function take(event) {
   forgetOldest();
   draw(event.kind === "raised" ? alert.id : null);
   watcher();
-  return event.kind === "raised";
+  const back = event.kind === "unshelved" && alert.condition === "active";
+  return alert.holds.length === 0 && (event.kind === "raised" || back);
 }
 
 function forgetOldest() {

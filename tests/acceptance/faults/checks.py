@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.decision import Decision
 from collector.core.readings import SeriesTable
 from collector.core.records import Batch

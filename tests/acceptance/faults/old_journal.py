@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.records import Flag, RecordKind
 from collector.ingest.files import FileLog
 from collector.ingest.journal import Journal
