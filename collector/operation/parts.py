@@ -12,14 +12,15 @@ from collector.followers.alarming import Alarming
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
+from collector.ingest.ingest import Ingest
 from collector.ingest.journal import Journal
-from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
 from collector.notify.consumer import Consumer
 from collector.operation.admission import Admission
 from collector.operation.keeper import Keeper
 from collector.state import State
 from collector.store.base import Store
+from collector.supervision.supervisor import Supervisor
 
 
 class Parts(Protocol):
@@ -32,7 +33,7 @@ class Parts(Protocol):
     versions: Versions
     decoder: Decoder
     journal: Journal
-    recorder: Recorder
+    recorder: Ingest
     session: Session
     storing: Storing
     alarming: Alarming
@@ -40,3 +41,4 @@ class Parts(Protocol):
     consumers: Sequence[Consumer]
     admission: Admission
     keeper: Keeper
+    supervisor: Supervisor

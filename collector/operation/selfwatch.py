@@ -59,10 +59,11 @@ class SelfWatch:
         cap = parts.config.limits.unclaimed_series
         return {
             "disk_full": parts.journal.full,
-            "store_down": parts.storing.status != "ok",
+            "store_down": parts.storing.status != "ok" or not parts.supervisor.up("storing"),
             "dropping": now - self._dropped_at < REMEMBER,
             "journal_damaged": bool(parts.journal.damage),
             "unclaimed_full": len(parts.decoder.unclaimed) >= cap,
+            "worker_failing": bool(parts.supervisor.troubles()),
             "notify_stuck": any(consumer.trouble for consumer in parts.consumers),
             **parts.keeper.flags(),
         }

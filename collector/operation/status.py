@@ -104,9 +104,7 @@ class RunningCollector:
             said["journal"] = "the disk is full; messages wait at the broker"
         for consumer in parts.consumers:
             said[consumer.channel.name] = consumer.trouble or "ok"
-        for name, follower in (("store", parts.storing), ("alarms", parts.alarming)):
-            if follower.failed:
-                said[name] = f"stopped by a fault ({follower.failed})"
+        said |= parts.supervisor.troubles()
         return Health(parts.session.subscribed and not journal.full and journal.failed is None, said)
 
     def lasts(self, site: str | None) -> list[Last]:
@@ -161,4 +159,10 @@ class RunningCollector:
 
     def metrics(self) -> bytes:
         """Prometheus' text exposition."""
-        return exposition(self.stats(), self.health(), self.storage(), self._backups.age(time.time_ns()))
+        return exposition(
+            self.stats(),
+            self.health(),
+            self.storage(),
+            self._backups.age(time.time_ns()),
+            self._parts.supervisor.restarts(),
+        )
