@@ -304,7 +304,11 @@ class App:
         port, self._port = self._port or claimed_port(self.config.http.host, self.config.http.port), None
         server = _Server(self._http())
         log.info("http://%s: page and API", self.config.http.listen)
-        await ending(asyncio.ensure_future(server.serve([port])), server.leave)
+        try:
+            await ending(asyncio.ensure_future(server.serve([port])), server.leave)
+        finally:
+            server.let_go()
+            port.close()
 
     async def _tidy(self) -> None:
         tidying = Tidying(self.store)
@@ -394,6 +398,11 @@ class _Server(uvicorn.Server):
     def leave(self) -> None:
         """Have `serve` return, in a while."""
         self.should_exit = True
+
+    def let_go(self) -> None:
+        """The port is free from now on, also after a fault."""
+        for server in getattr(self, "servers", ()):
+            server.close()
 
 
 def _keep_for_good() -> None:

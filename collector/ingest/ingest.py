@@ -62,7 +62,7 @@ class Ingest:
         answer: Control = Future()
         answer.set_running_or_notify_cancel()  # whoever gives up waiting cannot trip the writer
         answer.add_done_callback(self._count)
-        self._call(lambda: _forward(self._recorder.record(kind, body), answer))
+        self._call(lambda: self._record(kind, body, answer))
         return answer
 
     def publish(self, topic: str, payload: bytes, expiry: float) -> Future[None]:
@@ -120,6 +120,14 @@ class Ingest:
             self.tried.set_result(None)
         await self._stopping.wait()
 
+    def _record(self, kind: RecordKind, body: dict[str, object], answer: Control) -> None:
+        try:
+            written = self._recorder.record(kind, body)
+        except Exception as error:  # whoever waits gets it: nobody else is to fail of it
+            answer.set_exception(error)
+        else:
+            written.add_done_callback(lambda _: _pass_on(written, answer))
+
     def _call(self, job: Callable[[], None]) -> None:
         """Do it on the loop; where none runs, here: then no other thread does anything."""
         with self._lock:
@@ -160,13 +168,8 @@ async def _first_of(*work: Coroutine[Any, Any, Any]) -> None:
         task.result()
 
 
-def _forward(written: Control, answer: Control) -> None:
-    """`answer` gets what `written` gets."""
-
-    def pass_on(_: Control) -> None:
-        if error := written.exception():
-            answer.set_exception(error)
-        else:
-            answer.set_result(written.result())
-
-    written.add_done_callback(pass_on)
+def _pass_on(written: Control, answer: Control) -> None:
+    if error := written.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(written.result())

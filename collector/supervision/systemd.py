@@ -47,7 +47,7 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as door:
                 door.sendto(what.encode(), address)
         except OSError as error:
-            log.warning("systemd could not be told %s: %s", what.split("\n", maxsplit=1)[0], error)
+            log.warning("systemd could not be told %s: %s", what.partition("\n")[0], error)
 
 
 def _seconds(environment: Mapping[str, str]) -> float | None:
