@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.faults.checks import alerts, nothing_missing, rule, rules, settled, wait_for
+from tests.acceptance.faults.checks import alerts, committed, nothing_missing, rule, rules, settled, wait_for
 from tests.acceptance.faults.publishers import Load, Wire, tele, topic
 from tests.bench.rig import HOST, Rig, balanced
 
@@ -202,3 +202,14 @@ def test_a_second_collector_on_the_same_port_takes_no_message(rig: Breakable, tm
     assert rig.stats()["connects"] == connects
     rig.stop()
     nothing_missing(rig, acked)
+
+
+def test_a_loop_of_pages_that_hangs_holds_up_no_message_and_no_alert(rig: Breakable) -> None:
+    rig.will_break("main loop hangs")
+    rig.start()
+    rig.flag.touch()
+    time.sleep(2.0)
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(f"http://{HOST}:{rig.http}/healthz", timeout=2)
+    publish(rig, 500.0)
+    wait_for("the alert is committed", lambda: any("slow" in str(row) for row in committed(rig)), 5)
