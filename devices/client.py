@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Final, Self
 import aiomqtt
 
 from devices import topics
+from devices.backoff import backoff
 from devices.commanding import Gate
 from devices.model import Address, Command, CommandAck, Device, Event, Suffix
 from devices.outbox import Outbox, Outgoing
@@ -30,7 +30,7 @@ from devices.payload import PayloadError, native
 from devices.secretfile import read_secret
 from devices.wire import IN_FLIGHT, Answer, Broker, ClientOptions, Wire, broker
 
-__all__ = ["ClientOptions", "DeviceClient", "Handler", "Stats", "delay"]
+__all__ = ["DELAYS_S", "ClientOptions", "DeviceClient", "Handler", "Stats"]
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ Handler = Callable[[Device, Command], Awaitable[str]]
 """Carries a command out and returns a detail for the answer; what it raises is answered as `failed`."""
 
 _COMMANDS: Final = 100  # accepted and not yet run
-_FIRST_DELAY_S: Final = 0.5
-_LAST_DELAY_S: Final = 30.0
+DELAYS_S: Final = (0.5, 30.0)
+"""The first and the longest wait before it connects again."""
 _STEADY_S: Final = 10.0  # a connection that held so long begins with the first delay again
 _GOODBYE_S: Final = 2.0
 _UNHEARD_S: Final = 1.0  # between attempts while nobody has subscribed
@@ -62,12 +62,6 @@ class Stats:
     refused: int
     commands: int
     bad_commands: int
-
-
-def delay(attempt: int, luck: float) -> float:
-    """Seconds before reconnecting: doubling from 0.5 to 30, of which `luck` (0..1) takes up to half away."""
-    full = min(_LAST_DELAY_S, _FIRST_DELAY_S * 2.0 ** min(attempt, 16))
-    return full * (1.0 - luck / 2.0)
 
 
 class DeviceClient:
@@ -227,7 +221,7 @@ class DeviceClient:
             self._numbers.clear()
             attempt = 0 if time.monotonic() - began > _STEADY_S else attempt + 1
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay(attempt - 1, random.random())):  # noqa: S311 (jitter)
+                async with asyncio.timeout(backoff(attempt - 1, *DELAYS_S)):
                     await self._stop.wait()
 
     async def _session(self, to: Broker) -> None:

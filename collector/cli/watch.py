@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import random
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from collector.cli.options import URL, Lang, TokenFile, Url
+from devices.backoff import backoff
 
 if TYPE_CHECKING:
     from collector.cli.api import Api
@@ -152,7 +152,7 @@ def _follow(api: Api, screen: _Lines | _Screen, end: float) -> None:
             why = "the collector ended it"
         except httpx.TransportError as error:
             why = str(error) or type(error).__name__
-        wait = min(_MOST_S, _FIRST_S * 2**failures) * random.uniform(0.7, 1.3)  # noqa: S311 (only spreads the load)
+        wait = backoff(failures, _FIRST_S, _MOST_S)
         failures += 1
         screen.lost(why, wait)
         time.sleep(min(wait, max(0.0, end - time.monotonic())))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from collector.store.base import StoreError
+from devices.backoff import backoff
 
 log = logging.getLogger(__name__)
 FIRST, MOST = 0.2, 2.0
@@ -28,7 +29,7 @@ class Patience:
 
     def ask(self, question: Callable[[], T]) -> T:
         """The answer, whenever it comes. Raises StoppedError, and StoreError where trying on is in vain."""
-        wait = FIRST
+        failures = 0
         while True:
             why = "the disk is full"
             if not self._disk_full():
@@ -42,9 +43,9 @@ class Patience:
                     self._going_on()
                     return answer
             self.held_up(why)
-            if self._stop.wait(wait):
+            if self._stop.wait(backoff(failures, FIRST, MOST)):
                 raise StoppedError
-            wait = min(2 * wait, MOST)
+            failures += 1
 
     def held_up(self, why: str) -> None:
         """Say so, once."""

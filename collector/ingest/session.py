@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 
 import mqtt5
@@ -13,6 +12,7 @@ from collector.core.config import Mqtt
 from collector.ingest.connection import Append, Connection, Receipt
 from collector.ingest.pack import Pack
 from collector.ingest.recorder import Recorder
+from devices.backoff import backoff
 from devices.problems import Problems
 from devices.secretfile import read_secret
 from devices.tls import client_context
@@ -85,7 +85,7 @@ class Session:
                 log.warning("broker %s: %s", self._config.url, self.status)
             finally:
                 self._lost()
-            await self._rest(backoff(failures))
+            await self._rest(backoff(failures, RETRY_FIRST, RETRY_MOST))
 
     async def _rest(self, seconds: float) -> None:
         """Wait; the gap is told as it grows."""
@@ -227,9 +227,3 @@ class Session:
             connection.close("the session ends")
             self._recorder.lost(connection.heard, "no connection to the broker")
         self._recorder.cover()
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row; jittered, as a crowd must not come back at once."""
-    most = min(RETRY_MOST, RETRY_FIRST * 2 ** min(failures, 16))
-    return random.uniform(RETRY_FIRST / 2, most)  # noqa: S311 (jitter)

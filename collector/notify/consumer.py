@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from collector.notify.channel import Channel, Note, NotSent
+from devices.backoff import backoff
 
 _log = logging.getLogger(__name__)
 
@@ -139,8 +139,8 @@ class Consumer:
                 if not rows:
                     await self._idle()
         finally:
-            if done > saved:
-                self._outbox.consumed(name, done)
+            if done > saved:  # in a thread: somebody may hold the file, and a loop must not wait for them
+                await asyncio.to_thread(self._outbox.consumed, name, done)
 
     async def _deliver(self, note: Note) -> None:
         if note.kind in TOLD:
@@ -176,8 +176,7 @@ class Consumer:
         self.counts["retries"] += 1
 
     def _wait(self, attempt: int) -> float:
-        most = min(self._first_wait * 2.0 ** min(attempt, 30), self._most_wait)
-        return most * random.uniform(0.5, 1.0)  # noqa: S311 (spreads retries, hides nothing)
+        return backoff(attempt, self._first_wait, self._most_wait)
 
     async def _idle(self) -> None:
         try:

@@ -25,7 +25,9 @@ def test_the_wait_doubles_up_to_the_most_and_half_of_it_at_least_is_kept(
     failures: int, first: float, most: float
 ) -> None:
     full = min(most, first * 2.0 ** min(failures, 30))
-    assert full / 2 <= backoff(failures, first, most) <= full
+    waits = [backoff(failures, first, most) for _ in range(5)]
+    assert all(full / 2 <= wait <= full for wait in waits)
+    assert len(set(waits)) > 1
 
 
 def test_a_worker_that_may_fail_twice_is_given_up_at_the_third_failure_in_a_row() -> None:

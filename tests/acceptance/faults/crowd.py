@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import threading
 import time
 from collections import deque
@@ -12,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import mqtt5
 
-from devices.client import delay
+from devices.backoff import backoff
+from devices.client import DELAYS_S
 from devices.model import Suffix
 from tests.acceptance.faults.publishers import HOST, NUMBER, now_ms, tele, topic
 
@@ -46,7 +46,7 @@ class _Member(asyncio.Protocol):
                 await asyncio.get_running_loop().create_connection(lambda: self, HOST, self._crowd.port)
             except OSError:
                 self._attempt += 1
-                await asyncio.sleep(delay(self._attempt - 1, random.random()))
+                await asyncio.sleep(backoff(self._attempt - 1, *DELAYS_S))
 
     def say(self) -> None:
         """A reading, numbered over the whole crowd."""
@@ -89,7 +89,7 @@ class _Member(asyncio.Protocol):
         self._flying.clear()
         if not self._crowd.ended:
             asyncio.get_running_loop().call_later(
-                delay(self._attempt, random.random()), lambda: self._crowd.task(self.connect())
+                backoff(self._attempt, *DELAYS_S), lambda: self._crowd.task(self.connect())
             )
 
     def _take(self, packet: mqtt5.Packet) -> None:
