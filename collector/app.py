@@ -72,7 +72,11 @@ POLICIES: Mapping[str, Policy] = {
     # A broker that is away is no fault: the session waits for it. A fault of its own may be one packet's.
     "ingest": Policy(tries=5, mend="look at the log; the broker keeps what comes meanwhile"),
     # Readings are late, and the journal keeps them: no fault of the store's is worth an alert's delay.
-    "storing": Policy(),
+    # A damaged file is another matter: it is set aside as the store is opened, and filled from the journal.
+    "storing": Policy(
+        hopeless=lambda error: isinstance(error, StoreError) and error.permanent,
+        mend="the damaged file is set aside at the next start, and filled again from the journal",
+    ),
     # Anew from the newest snapshot. Where that fails again and again, what all share may be damaged, so the
     # process ends: a collector that does not alarm must not look alive. Journal and broker keep what comes.
     "alarming": Policy(tries=5, mend="look at the log; it goes on from its cursor when it is started again"),

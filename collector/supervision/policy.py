@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from devices.backoff import backoff
@@ -12,13 +13,15 @@ class Policy:
     """A worker that fails is started again after a while; after `tries` failures in a row the process ends.
 
     `tries` None: it is started again for ever. `first` and `most` are the shortest and the longest wait,
-    `stable` the run after which earlier failures are forgotten; all in seconds. `mend` is said at the end.
+    `stable` the run after which earlier failures are forgotten; all in seconds. `hopeless` says of which
+    errors another try in this process is in vain: it ends at once. `mend` is said at the end.
     """
 
     tries: int | None = None
     first: float = 0.5
     most: float = 30.0
     stable: float = 60.0
+    hopeless: Callable[[Exception], bool] = lambda _: False
     mend: str = "see the log"
 
 
@@ -41,12 +44,12 @@ class Standing:
         self.restarts += bool(self.failures)
         self.begun, self.up = now, True
 
-    def fails(self, now: float, why: str) -> float | None:
+    def fails(self, now: float, why: str, *, hopeless: bool = False) -> float | None:
         """It ended: the seconds after which it is started again; None if the process is to end."""
         self.settle(now)
         self.up, self.why = False, why
         self.failures += 1
-        if self.policy.tries is not None and self.failures > self.policy.tries:
+        if hopeless or (self.policy.tries is not None and self.failures > self.policy.tries):
             return None
         return backoff(self.failures - 1, self.policy.first, self.policy.most)
 

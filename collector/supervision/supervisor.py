@@ -71,25 +71,37 @@ class Supervisor:
     async def _attend(self, name: str, work: Work, standing: Standing) -> None:
         while True:
             standing.begins(self._clock())
-            why = await _outcome(name, work)
-            wait = standing.fails(self._clock(), why)
+            error = await _outcome(name, work)
+            why = _told(error)
+            hopeless = error is not None and standing.policy.hopeless(error)
+            wait = standing.fails(self._clock(), why, hopeless=hopeless)
             if wait is None:
                 break
             log.error("%s stopped (%s); it is started again in %.1f s", name, why, wait)
             await self._sleep(wait)
         if not self._end.done():
             log.critical("%s stopped (%s); the process ends", name, why)
-            what = f"{why}, after {standing.restarts} restarts" if standing.restarts else why
+            times = f"{standing.restarts} restart{'s' if standing.restarts > 1 else ''}"
+            what = f"{why}, after {times}" if standing.restarts else why
             self._end.set_result(Faults.one(name, what, standing.policy.mend))
 
 
-async def _outcome(name: str, work: Work) -> str:
-    """Why the work ended."""
+async def _outcome(name: str, work: Work) -> Exception | None:
+    """What the work ended of; None if it returned."""
     try:
         await work()
     except Faults as faults:  # they say it in a sentence
-        return "; ".join(problem.what for problem in faults.problems)
+        return faults
     except Exception as error:
         log.exception("%s: a fault", name)
-        return f"{type(error).__name__}: {error}"
-    return "it ended unasked"
+        return error
+    return None
+
+
+def _told(error: Exception | None) -> str:
+    """Why a worker ended, in a sentence."""
+    if error is None:
+        return "it ended unasked"
+    if isinstance(error, Faults):
+        return "; ".join(problem.what for problem in error.problems)
+    return f"{type(error).__name__}: {error}"

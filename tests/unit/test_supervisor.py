@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.app import POLICIES
+from collector.store.base import StoreError
 from collector.supervision.following import Following
 from collector.supervision.policy import Policy, Standing
 from collector.supervision.supervisor import Supervisor
@@ -133,6 +134,18 @@ async def test_the_process_is_to_end_when_its_policy_says_so_and_the_sentence_sa
     faults = await asyncio.wait_for(stage.supervisor.ended(), 10)
     assert isinstance(faults, Faults)
     assert str(faults) == "alarming: ValueError: boom, after 3 restarts; look at the log"
+
+
+async def test_an_error_that_no_other_try_in_this_process_mends_ends_it_at_once() -> None:
+    stage = Rehearsal()
+    errors = [StoreError("away", permanent=False), StoreError("the file is damaged", permanent=True)]
+
+    async def failing() -> None:
+        raise errors.pop(0)
+
+    stage.supervisor.add("storing", failing, POLICIES["storing"])
+    faults = await asyncio.wait_for(stage.supervisor.ended(), 10)
+    assert str(faults).startswith("storing: StoreError: the file is damaged, after 1 restart; the damaged")
 
 
 async def test_a_worker_that_does_not_end_is_left_behind() -> None:
