@@ -97,6 +97,8 @@ class Ingest:
 
     async def _main(self) -> None:
         self._stopping = asyncio.Event()
+        if not self.session.tried.is_set():
+            self.session.tried = asyncio.Event()  # an event belongs to the loop it was first waited for on
         with self._lock:
             self._loop = asyncio.get_running_loop()
             if self._stopped:
