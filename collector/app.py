@@ -15,10 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from collector.api.app import create_app
 from collector.api.hub import Hub
+from collector.api.serving import Serving
 from collector.core.config import Config
 from collector.core.readings import SeriesTable
 from collector.core.records import RecordKind
@@ -38,6 +37,8 @@ from collector.notify.log import LogChannel
 from collector.notify.webhook import WebhookChannel
 from collector.operation.admission import Admission
 from collector.operation.keeper import Keeper, Sources
+from collector.operation.policies import POLICIES
+from collector.operation.reloading import Reloading
 from collector.operation.selfwatch import SelfWatch
 from collector.operation.status import RunningCollector
 from collector.state import OutboxRow, State
@@ -46,13 +47,12 @@ from collector.store.base import Store, StoreError
 from collector.store.stores import open_store
 from collector.supervision.claims import claimed_folder, claimed_port
 from collector.supervision.following import Following
-from collector.supervision.policy import Policy
 from collector.supervision.supervisor import Supervisor, Work
 from collector.supervision.systemd import Notifier
 from collector.supervision.threads import ending, in_thread, within
 from collector.supervision.watchdog import Pulse, Stuck, Watchdog
 from devices import region as regions
-from devices.problems import Faults, Problems
+from devices.problems import Faults
 from devices.topics import FILTERS
 
 log = logging.getLogger(__name__)
@@ -64,32 +64,6 @@ LOOK = 0.5
 """Seconds between two looks at the journal's health."""
 HOUSEKEEPING = 600.0
 """Seconds between two prunings of the outbox."""
-
-POLICIES: Mapping[str, Policy] = {
-    # After a failed write this process cannot know what is on disk: nothing is acknowledged any more, and
-    # only a fresh start reads the files again.
-    "journal": Policy(tries=0, mend="look at the disk; nothing was acknowledged since"),
-    # A broker that is away is no fault: the session waits for it. A fault of its own may be one packet's.
-    "ingest": Policy(tries=5, mend="look at the log; the broker keeps what comes meanwhile"),
-    # Readings are late, and the journal keeps them: no fault of the store's is worth an alert's delay.
-    # A damaged file is another matter: it is set aside as the store is opened, and filled from the journal.
-    "storing": Policy(
-        hopeless=lambda error: isinstance(error, StoreError) and error.permanent,
-        mend="the damaged file is set aside at the next start, and filled again from the journal",
-    ),
-    # Anew from the newest snapshot. Where that fails again and again, what all share may be damaged, so the
-    # process ends: a collector that does not alarm must not look alive. Journal and broker keep what comes.
-    "alarming": Policy(tries=5, mend="look at the log; it goes on from its cursor when it is started again"),
-    # All others only make it blind or deaf in part, and say so: they are tried for ever.
-    "http": Policy(),
-    "tidying": Policy(),
-    "keeper": Policy(),
-    "selfwatch": Policy(),
-    "housekeeping": Policy(),
-    "reload": Policy(),
-    "watchdog": Policy(),
-    "consumer": Policy(),  # of each channel, by the channel's name
-}
 
 
 async def run(
@@ -144,7 +118,7 @@ class App:
         self, config: Config, files: Mapping[str, bytes], port: socket.socket, hangup: asyncio.Event
     ) -> None:
         self.config = config
-        self._port: socket.socket | None = port
+        self._port = port
         self._begun: str | None = None  # the region that held when alarming took up the journal
         self._hangup = hangup
         self._loop = asyncio.get_running_loop()
@@ -214,7 +188,7 @@ class App:
         watchdog = Watchdog(self.notifier, Stuck(self._pulses()))
         self._add("watchdog", watchdog.run)
         self._add("journal", self._watch_journal)
-        self._add("http", self._serve)
+        self._add("http", Serving(lambda: create_app(self.collector, self.hub), self._port).work)
         self._add("ingest", self._listen)
         self._add(STORING, self._storing.work)
         self._add(ALARMING, self._alarming.work)
@@ -224,7 +198,7 @@ class App:
         for name, work in self._chores().items():
             self._add(name, work)
         for consumer in self.consumers:
-            self.supervisor.add(consumer.channel.name, consumer.run, POLICIES["consumer"])
+            self.supervisor.add(f"notify-{consumer.channel.name}", consumer.run, POLICIES["notify"])
         await asyncio.wrap_future(self.ingest.tried)  # a broker that is away does not hold us up
         watchdog.started = True
         self.notifier.ready()
@@ -236,7 +210,7 @@ class App:
             "selfwatch": self.watch.run,
             "keeper": self.keeper.run,
             "housekeeping": self._housekeeping,
-            "reload": self._reloading,
+            "reload": self._reloading().work,
         }
 
     def _add(self, name: str, work: Work) -> None:
@@ -304,16 +278,6 @@ class App:
     async def _listen(self) -> None:
         await ending(in_thread("ingest", self.ingest.run), self.ingest.stop)
 
-    async def _serve(self) -> None:
-        port, self._port = self._port or claimed_port(self.config.http.host, self.config.http.port), None
-        server = _Server(self._http())
-        log.info("http://%s: page and API", self.config.http.listen)
-        try:
-            await ending(asyncio.ensure_future(server.serve([port])), server.leave)
-        finally:
-            server.let_go()
-            port.close()
-
     async def _tidy(self) -> None:
         tidying = Tidying(self.store)
         try:
@@ -341,72 +305,15 @@ class App:
         self.recorder.record(RecordKind.REGION, {"hash": content})
         self.state.audit(time.time_ns(), "collector", "region", {"hash": content})
 
-    async def _reloading(self) -> None:
-        """One after the other; who asked during the start is served after it."""
-        while True:
-            await self._hangup.wait()
-            self._hangup.clear()
-            self.notifier.reloading()
-            try:
-                await self._reload_region()
-            except Exception:
-                self._hangup.set()  # it was asked for: after a rest once more
-                raise
-            finally:
-                self.notifier.ready()
-
-    async def _reload_region(self) -> None:
-        """Take the region folder as it is now; one with a mistake changes nothing, and the log says which."""
+    def _reloading(self) -> Reloading:
         folder = self.config.region.dir
-        try:
-            changed = await asyncio.to_thread(self._renew, folder)
-        except Problems as problems:
-            for problem in problems.problems:
-                log.error("the region is not taken: %s", problem)  # noqa: TRY400 (a mistake, not a fault)
-            return
-        log.info("the region %s: %s", folder, "taken anew" if changed else "is unchanged")
-
-    def _renew(self, folder: Path) -> bool:
-        """Whether the folder holds another region than before. Raises Problems."""
-        files = regions.read_folder(folder)
-        self.admission.check(files, str(folder))
-        changed = self.versions.renew(files, str(folder))
-        self.admission.renew(self.versions.inventory)
-        if changed:
-            self._record_region()
-        return changed
+        parts = (self.versions, self.admission, self.notifier, self._hangup)
+        return Reloading(folder, *parts, self._record_region)
 
     async def _housekeeping(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING)
             await asyncio.to_thread(self.state.prune_outbox, time.time_ns())
-
-    def _http(self) -> uvicorn.Config:
-        return uvicorn.Config(
-            create_app(self.collector, self.hub),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            loop="none",
-            timeout_graceful_shutdown=2,
-        )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, without its own handling of signals: the collector stops it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def leave(self) -> None:
-        """Have `serve` return, in a while."""
-        self.should_exit = True
-
-    def let_go(self) -> None:
-        """The port is free from now on, also after a fault."""
-        for server in getattr(self, "servers", ()):
-            server.close()
 
 
 def _keep_for_good() -> None:

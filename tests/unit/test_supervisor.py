@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.app import POLICIES
+from collector.operation.policies import POLICIES
 from collector.store.base import StoreError
 from collector.supervision.following import Following
 from collector.supervision.policy import Policy, Standing

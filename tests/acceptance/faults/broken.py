@@ -14,7 +14,7 @@ import uvicorn
 from collector import app
 from collector.cli.main import main
 from collector.ingest import journal, recorder
-from collector.operation import keeper, selfwatch
+from collector.operation import keeper, reloading, selfwatch
 from collector.state import State
 from collector.store.duckdb import DuckStore
 from collector.supervision import watchdog
@@ -43,7 +43,7 @@ BREAKS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "selfwatch": (selfwatch.SelfWatch, "look", fail),
     "housekeeping": (State, "prune_outbox", fail),
     "http": (uvicorn.Server, "on_tick", fail),
-    "reload": (app.App, "_renew", fail),
+    "reload": (reloading.Reloading, "renew", fail),
     "main loop hangs": (selfwatch.SelfWatch, "look", hang),
     "ingest hangs": (recorder.Recorder, "cover", hang),
     "journal hangs": (journal, "write_all", hang),
