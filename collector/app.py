@@ -10,153 +10,238 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
-from collector.api.app import create_app, server_settings
+from collector.api.app import create_app
 from collector.api.collector import Collector
 from collector.api.hub import Hub
-from collector.core.clock import Clock
+from collector.api.serving import Serving
 from collector.core.config import Config
 from collector.core.readings import SeriesTable
 from collector.core.records import RecordKind
 from collector.followers.alarming import NAME as ALARMING
 from collector.followers.alarming import Alarming
+from collector.followers.storing import NAME as STORING
 from collector.followers.storing import Storing
 from collector.followers.tidying import Tidying
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
 from collector.ingest.directory import Caps
 from collector.ingest.files import FileLog
+from collector.ingest.ingest import Ingest
 from collector.ingest.journal import Journal
 from collector.ingest.log import Retention
 from collector.ingest.pack import Pack
-from collector.ingest.recorder import Recorder
 from collector.ingest.reserve import Reserve
-from collector.ingest.session import Session
 from collector.notify.consumer import ChannelConsumer
 from collector.notify.log import LogChannel
 from collector.notify.webhook import WebhookChannel
+from collector.operation.policies import POLICIES
+from collector.operation.reloading import Reloading
 from collector.operation.selfwatch import SelfWatch
-from collector.state import OutboxRow, State
+from collector.state import OutboxRow, State, StateError
 from collector.state.snapshots import Snapshots
 from collector.storage.admission import Admission
 from collector.storage.keeper import Keeper, Sources
-from collector.store.base import Store
+from collector.store.base import Store, StoreError
 from collector.store.stores import open_store
+from collector.supervision.claims import claimed_folder, claimed_port
+from collector.supervision.following import Following
+from collector.supervision.supervisor import Supervisor, Work
+from collector.supervision.systemd import Notifier
+from collector.supervision.threads import ending, in_thread, within
+from collector.supervision.watchdog import Pulse, Stuck, Watchdog
 from devices import region as regions
-from devices.problems import Problem, Problems
+from devices.problems import Faults
 from devices.topics import FILTERS
 
 log = logging.getLogger(__name__)
 HANDOVER = 0.001
 """Seconds after which a thread that computes lets another one: alarming has to wait often in a batch."""
-LAST_CALL = 5.0
-"""Seconds the page's clients are given at the end."""
+LAST_CALL = 4.0
+"""Seconds that each part is given at the end."""
+LOOK = 0.5
+"""Seconds between two looks at the journal's health."""
+HOUSEKEEPING = 600.0
+"""Seconds between two prunings of the outbox."""
 
 
 async def run(
     config: Config, *, ready: asyncio.Event | None = None, stop: asyncio.Event | None = None
 ) -> None:
-    """Run the collector until `stop` is set, or SIGTERM or SIGINT comes. Raises Problems if it cannot start.
+    """Run the collector until `stop` is set, or SIGTERM or SIGINT comes.
 
-    `ready` is set once it listens to the broker and answers HTTP.
+    `ready` is set once it listens to the broker and answers HTTP. Raises Problems for a mistake in the
+    settings, and Faults where it cannot start now, or where going on would be wrong.
     """
-    stop = stop or asyncio.Event()
+    stop, hangup = stop or asyncio.Event(), asyncio.Event()
     sys.setswitchinterval(HANDOVER)
-    hangup = asyncio.Event()
     with _signals({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: hangup}):
-        async with asyncio.TaskGroup() as group:
-            app = App(config, hangup)
+        files = regions.read_folder(config.region.dir)
+        with (
+            claimed_folder(config.data.dir),
+            contextlib.closing(claimed_port(config.http.host, config.http.port)) as port,
+        ):
+            app = App(config, files, port, hangup)
             try:
-                await app.start(group, ready or asyncio.Event())
-            except Problems:
+                await _live(app, ready or asyncio.Event(), stop)
+            finally:
                 await app.stop()
-                raise
-            failed = asyncio.create_task(app.fatal())
-            await asyncio.wait(
-                {asyncio.create_task(stop.wait()), failed}, return_when=asyncio.FIRST_COMPLETED
-            )
-            stop.set()
-            await app.stop()
-            if failed.done():
-                raise Problems([failed.result()])
-            failed.cancel()
+
+
+async def _live(app: App, ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Start, and return when it is to stop. Raises Problems."""
+    start = asyncio.create_task(app.start(ready))
+    stopped = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(app.supervisor.ended())
+    tasks: list[asyncio.Task[Any]] = [start, stopped, ended]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if start.done() and not (stopped.done() or ended.done()):
+            await start
+            await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            raise ended.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class App:
-    """All parts of one collector. `hangup`, set, asks for the region folder to be read again."""
+    """All parts of one collector. `port` listens already; `hangup`, set, asks for the region to be read anew.
 
-    def __init__(self, config: Config, hangup: asyncio.Event) -> None:
+    The data folder must be claimed: here its files are opened, and nothing runs before `start`.
+    """
+
+    def __init__(
+        self, config: Config, files: Mapping[str, bytes], port: socket.socket, hangup: asyncio.Event
+    ) -> None:
         self.config = config
+        self._port = port
+        self._begun: str | None = None  # the region that held when alarming took up the journal
         self._hangup = hangup
-        files = regions.read_folder(config.region.dir)
-        data = _data_folder(config.data.dir)
-        self.state = State(data / "state.db")
-        self.versions = Versions(self.state, files, str(config.region.dir))
-        self.admission = Admission(config, self.state, self.versions.inventory)
-        self.table = SeriesTable()
-        self.store: Store = open_store(config.store, data, self.table)
+        self._loop = asyncio.get_running_loop()
+        data = config.data.dir
+        self.supervisor = Supervisor()
+        self.notifier = Notifier()
+        with contextlib.ExitStack() as opened:
+            self.state = State(data / "state.db")
+            opened.callback(self.state.close)
+            self.versions = Versions(self.state, files, str(config.region.dir))
+            self.admission = Admission(config, self.state, self.versions.inventory)
+            self.table = SeriesTable()
+            self.store: Store = open_store(config.store, data, self.table)
+            opened.callback(self.store.close)
+            self._wire(data)
+            self._opened = opened.pop_all()
+
+    def _wire(self, data: Path) -> None:
+        config = self.config
         self.snapshots = Snapshots(data / "snapshots")
         caps = Caps(config.limits.unclaimed_series, config.limits.unclaimed_of_device)
         self.decoder = Decoder(self.table, self.versions.region, caps)
-        reserve = Reserve(data / "reserve", config.data.reserve)
         self.journal = Journal(
             FileLog(data / "journal", config.journal),
-            reserve,
+            Reserve(data / "reserve", config.data.reserve),
             self._durable,
             head_bytes=config.limits.head_bytes,
             retention=Retention(lambda: self.snapshots.floor(ALARMING), lambda: self.storing.cursor),
         )
-        self.storing = Storing(
-            self.journal, self.store, self.decoder, self.table, self.snapshots, self.versions
-        )
+        self._storing = Following(STORING, self._new_storing, self._takes_up_storing)
+        self._alarming = Following(ALARMING, self._new_alarming, self._takes_up_alarming)
+        self.storing, self.alarming = self._storing.current, self._alarming.current
         self.keeper = Keeper(config, self.store, self.table, self._sources())
-        self.tidying = Tidying(self.store)
-        self.alarming = Alarming(
-            self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
-        )
         self.hub = Hub()
         channels = _channels(config)
         self.consumers: Sequence[ChannelConsumer] = [ChannelConsumer(each, self.state) for each in channels]
-        self._loop: asyncio.AbstractEventLoop
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def _new_storing(self) -> Storing:
+        return Storing(self.journal, self.store, self.decoder, self.table, self.snapshots, self.versions)
+
+    def _takes_up_storing(self, storing: Storing) -> None:
+        self.storing = storing
+
+    def _new_alarming(self) -> Alarming:
+        return Alarming(
+            self.journal, self.state, self.decoder, self.table, self.snapshots, self.versions, self._committed
+        )
+
+    def _takes_up_alarming(self, alarming: Alarming) -> None:
+        self.alarming = alarming
+        if self._begun is None:
+            self._begun = alarming.region
+            if self._begun != self.versions.current[0].hash:
+                self._record_region()
 
     def _sources(self) -> Sources:
         return Sources(
             journal=lambda: self.journal.size,
-            rates=self.storing.rates.cut,
+            rates=lambda: self.storing.rates.cut(),  # noqa: PLW0108 (storing is replaced after a fault)
             devices=lambda: self.versions.inventory.devices,
             contract=lambda: (self.admission.plan, self.admission.breach, self.admission.admitted),
             audit=self.state.audit,
         )
 
-    async def start(self, group: asyncio.TaskGroup, ready: asyncio.Event) -> None:
-        """Open the journal, listen, serve; then the followers take up where they stood. Raises Problems."""
-        self._loop = asyncio.get_running_loop()
-        self._register_consumers()
+    async def start(self, ready: asyncio.Event) -> None:
+        """Open the journal, serve, listen; then the followers take up where they stood. Raises Problems."""
         self._open_journal()
-        http = self._spawn(group, self.server.serve(), "http")
-        self._spawn(group, self.session.run(), "session")
-        await self._serving(http)
-        await asyncio.gather(*map(asyncio.to_thread, (self.storing.recover, self.alarming.recover)))
-        if self.alarming.region != self.versions.current[0].hash:
-            self._record_region()
+        watchdog = Watchdog(self.notifier, Stuck(self._pulses()))
+        self._add("watchdog", watchdog.run)
+        self._add("journal", self._watch_journal)
+        self._add("http", Serving(lambda: create_app(self.collector, self.hub), self._port).work)
+        self._add("ingest", self._listen)
+        self._add(STORING, self._storing.work)
+        self._add(ALARMING, self._alarming.work)
+        await self._storing.tried.wait()
+        await self._alarming.tried.wait()
         _keep_for_good()
-        self.storing.thread.start()
-        self.alarming.thread.start()
-        self.tidying.start()
-        self._spawn(group, self.watch.run(), "selfwatch")
-        self._spawn(group, self.keeper.run(), "keeper")
-        self._spawn(group, self._housekeeping(), "housekeeping")
-        self._spawn(group, self._reloading(), "reload")
+        for name, work in self._chores().items():
+            self._add(name, work)
         for consumer in self.consumers:
-            self._spawn(group, consumer.run(), consumer.channel.name)
-        await self.session.tried.wait()  # a broker that is away does not hold us up: the page says so
+            self.supervisor.add(f"notify-{consumer.channel.name}", consumer.run, POLICIES["notify"])
+        await asyncio.wrap_future(self.ingest.tried)  # a broker that is away does not hold us up
+        watchdog.started = True
+        self.notifier.ready()
         ready.set()
+
+    def _chores(self) -> Mapping[str, Work]:
+        return {
+            "tidying": self._tidy,
+            "selfwatch": self.watch.run,
+            "keeper": self.keeper.run,
+            "housekeeping": self._housekeeping,
+            "reload": self._reloading().work,
+        }
+
+    def _add(self, name: str, work: Work) -> None:
+        self.supervisor.add(name, work, POLICIES[name])
+
+    def _open_journal(self) -> None:
+        try:
+            self._register_consumers()
+            ledger = self.store.ledger()
+            at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
+            self.journal.open(at_least, ledger.messages if ledger else 0)
+        except (OSError, StateError, StoreError) as error:
+            what = f"its files cannot be opened ({error})"
+            raise Faults.one(str(self.config.data.dir), what, "look at the disk") from error
+        fresh = self.journal.stamp == 0
+        self.state.notice_loss(self.snapshots.reached(ALARMING), journaled=not fresh, now=time.time_ns())
+        self.ingest = Ingest(
+            self.config.mqtt,
+            FILTERS,
+            self.journal,
+            unacked_bytes=self.config.limits.unacked_bytes,
+            mark=self.config.data.dir / "mqtt-session",
+        )
+        self.recorder, self.session = self.ingest, self.ingest.session
+        self.collector = Collector(self)
+        self.watch = SelfWatch(self, self.keeper, self.collector)
+        if fresh:
+            self._record_region()
 
     def _register_consumers(self) -> None:
         """Before alarming starts: they are told of everything from here on."""
@@ -165,86 +250,53 @@ class App:
         for name in names:
             self.state.consumer(name)
 
-    def _open_journal(self) -> None:
-        ledger = self.store.ledger()
-        at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
-        self.journal.open(at_least, ledger.messages if ledger else 0)
-        fresh = self.journal.stamp == 0
-        self.state.notice_loss(self.snapshots.reached(ALARMING), journaled=not fresh, now=time.time_ns())
-        self._clock = Clock(self.journal.stamp)
-        self.recorder = Recorder(self.journal, self._now, self.journal.stamp or self._clock.now())
-        unacked = self.config.limits.unacked_bytes
-        self.session = Session(
-            self.config.mqtt,
-            FILTERS,
-            self.journal.append,
-            self.recorder,
-            self._now,
-            unacked_bytes=unacked,
-            mark=self.config.data.dir / "mqtt-session",
-        )
-        self.collector = Collector(self)
-        self.watch = SelfWatch(self, self.keeper, self.collector)
-        self.server = _Server(self._http())
-        if fresh:
-            self._record_region()
-
-    def _now(self) -> int:
-        """The stamp of what is received now; after a leap of the clock the journal hears of the gap first."""
-        now = self._clock.now()
-        if leap := self._clock.leap():
-            log.warning("the machine's clock leapt %.1f s ahead", leap / 1e9)
-            self.recorder.leapt(leap, now)
-        return now
-
-    def _spawn(
-        self, group: asyncio.TaskGroup, work: Coroutine[Any, Any, None], name: str
-    ) -> asyncio.Task[None]:
-        task = group.create_task(work, name=name)
-        self._tasks[name] = task
-        return task
-
-    async def _serving(self, http: asyncio.Task[None]) -> None:
-        while not self.server.started:
-            if http.done():
-                what = f"{self.config.http.listen} is taken or not ours"
-                raise Problems.one("http.listen", what, "stop the other program or choose another port")
-            await asyncio.sleep(0.01)
+    def _pulses(self) -> Mapping[str, Callable[[], Pulse]]:
+        """What systemd's watchdog hangs on, beside the main loop. What waits for the disk has no work."""
+        journal = self.journal
+        return {
+            "ingest": lambda: Pulse(self.supervisor.up("ingest"), self.ingest.beats),
+            "journal": lambda: Pulse(bool(self.ingest.waiting) and not journal.full, journal.end),
+            "alarming": lambda: Pulse(
+                self._alarming.follows
+                and self.alarming.status == "ok"
+                and self.alarming.cursor < journal.end,
+                self.alarming.cursor,
+            ),
+        }
 
     async def stop(self) -> None:
         """In the other order: no new messages, what was read is durable, followers committed."""
+        self.notifier.stopping()
         self.hub.close()
-        http = self._tasks.pop("http", None)
-        if self._tasks:
-            for task in self._tasks.values():
-                task.cancel()
-            await asyncio.wait(self._tasks.values())
-        for close in (self.tidying.stop, self.journal.close, self.alarming.stop, self.storing.stop):
-            await asyncio.to_thread(close)
-        if http is not None:
-            self.server.should_exit = True
-            await asyncio.wait({http}, timeout=LAST_CALL)
-            http.cancel()
-        self.store.close()
-        self.state.close()
+        supervisor = self.supervisor
+        last = {ALARMING, STORING, "http"}
+        well = await supervisor.stop({*supervisor.running} - last, LAST_CALL)
+        well &= await within("closing the journal", LAST_CALL, self.journal.close)
+        well &= await supervisor.stop({ALARMING, STORING}, LAST_CALL)
+        await supervisor.stop({"http"}, LAST_CALL)
+        if well:  # what is still in use is left to the end of the process
+            await within("closing the files", LAST_CALL, self._opened.close)
 
-    async def fatal(self) -> Problem:
-        """Returns when going on would be wrong, with the reason."""
-        data = self.config.data.dir
+    async def _watch_journal(self) -> None:
+        """The journal's own thread writes; this is its worker for the supervisor."""
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK)
             if error := self.journal.failed:
-                mend = "look at the disk; nothing was acknowledged since"
-                return Problem(str(data / "journal"), f"writing failed ({error})", mend)
-            for follower in (self.storing, self.alarming):
-                if follower.failed:
-                    mend = "start again: it goes on from its cursor; a damaged file is set aside and refilled"
-                    return Problem(follower.thread.name, f"stopped by a fault ({follower.failed})", mend)
+                raise Faults.one("journal", f"writing failed ({error})", POLICIES["journal"].mend)
+
+    async def _listen(self) -> None:
+        await ending(in_thread("ingest", self.ingest.run), self.ingest.stop)
+
+    async def _tidy(self) -> None:
+        tidying = Tidying(self.store)
+        try:
+            await in_thread("tidying", tidying.run)
+        finally:  # what is under way ends as the store is closed
+            tidying.stop()
 
     def _durable(self, packs: list[Pack]) -> None:
         """On the journal's thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody to acknowledge to
-            self._loop.call_soon_threadsafe(self.session.durable, packs)
+        self.ingest.durable(packs)
 
     def _committed(self, rows: list[OutboxRow]) -> None:
         """On alarming's thread."""
@@ -257,55 +309,21 @@ class App:
             consumer.wake()
 
     def _record_region(self) -> None:
+        """Two commits to a disk: on the event loop only before anybody else needs it."""
         content = self.versions.current[0].hash
         self.recorder.record(RecordKind.REGION, {"hash": content})
         self.state.audit(time.time_ns(), "collector", "region", {"hash": content})
 
-    async def _reloading(self) -> None:
-        """One after the other; who asked during the start is served after it."""
-        while True:
-            await self._hangup.wait()
-            self._hangup.clear()
-            await self._reload_region()
-
-    async def _reload_region(self) -> None:
-        """Take the region folder as it is now; one with a mistake changes nothing, and the log says which."""
+    def _reloading(self) -> Reloading:
         folder = self.config.region.dir
-        try:
-            files = await asyncio.to_thread(regions.read_folder, folder)
-            await asyncio.to_thread(self.admission.check, files, str(folder))
-            changed = await asyncio.to_thread(self.versions.renew, files, str(folder))
-        except Problems as problems:
-            for problem in problems.problems:
-                log.error("the region is not taken: %s", problem)  # noqa: TRY400 (a mistake, not a fault)
-            return
-        await asyncio.to_thread(self.admission.renew, self.versions.inventory)
-        if changed:
-            self._record_region()
-        log.info("the region %s: %s", folder, "taken anew" if changed else "is unchanged")
+        parts = (self.versions, self.admission, self.notifier, self._hangup)
+        return Reloading(folder, *parts, self._record_region)
 
     async def _housekeeping(self) -> None:
         await asyncio.to_thread(self.state.check)
         while True:
-            await asyncio.sleep(600)
+            await asyncio.sleep(HOUSEKEEPING)
             await asyncio.to_thread(self.state.prune_outbox, time.time_ns())
-
-    def _http(self) -> uvicorn.Config:
-        return server_settings(create_app(self.collector, self.hub))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, without its own handling of signals: the collector stops it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        try:
-            await super().serve(sockets)
-        except SystemExit:  # the port is taken; uvicorn has logged it
-            self.should_exit = True
 
 
 def _keep_for_good() -> None:
@@ -317,16 +335,6 @@ def _keep_for_good() -> None:
 def _channels(config: Config) -> list[LogChannel | WebhookChannel]:
     log_channel = [LogChannel()] if config.notify.log else []
     return [*log_channel, *(WebhookChannel(webhook) for webhook in config.notify.webhook)]
-
-
-def _data_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise Problems.one(
-            "data.dir", f"{folder} cannot be made ({error.strerror})", "choose another"
-        ) from None
-    return folder
 
 
 @contextlib.contextmanager

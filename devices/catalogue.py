@@ -117,6 +117,7 @@ _COLLECTOR = _kind(
     _flag("unclaimed_full"),
     _flag("notify_stuck"),
     _flag("notify_skipped"),
+    _flag("worker_failing"),
     Metric("storage_used_pct", "%", low=0, resolution=0.01),
     Metric("storage_days_left", "d", low=0, resolution=0.1),
     _flag("storage_nearly_full"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Problems(Exception):  # noqa: N818 (it carries several)
         super().__init__("\n".join(map(str, self.problems)))
 
     @classmethod
-    def one(cls, where: str, what: str, mend: str) -> Problems:
+    def one(cls, where: str, what: str, mend: str) -> Self:
         """Refuse for a single reason."""
         return cls([Problem(where, what, mend)])
+
+
+class Faults(Problems):
+    """What is wrong is not in the settings: another process, the disk, a fault of ours. It may pass."""

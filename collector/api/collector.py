@@ -23,13 +23,14 @@ from collector.followers.lasts import Lasts
 from collector.followers.storing import Storing
 from collector.followers.versions import Versions
 from collector.ingest.decode import Decoder
+from collector.ingest.ingest import Ingest
 from collector.ingest.journal import Journal
-from collector.ingest.recorder import Recorder
 from collector.ingest.session import Session
 from collector.notify.consumer import ChannelConsumer
 from collector.state import State
 from collector.storage.holding import Holding
 from collector.store.base import Store
+from collector.supervision.supervisor import Supervisor
 from devices.model import Device, Presence
 from devices.problems import Problems
 from devices.region import Region
@@ -58,11 +59,12 @@ class RunningParts(Protocol):
     versions: Versions
     decoder: Decoder
     journal: Journal
-    recorder: Recorder
+    recorder: Ingest
     session: Session
     storing: Storing
     alarming: Alarming
     hub: Hub
+    supervisor: Supervisor
     consumers: Sequence[ChannelConsumer]
 
     @property
@@ -218,9 +220,7 @@ class Collector:
             said["state"] = "state.db is damaged; see the log"
         for consumer in parts.consumers:
             said[consumer.channel.name] = consumer.trouble or "ok"
-        for name, follower in (("store", parts.storing), ("alarms", parts.alarming)):
-            if follower.failed:
-                said[name] = f"stopped by a fault ({follower.failed})"
+        said |= parts.supervisor.troubles()
         return Health(parts.session.subscribed and said["journal"] == "ok", said)
 
     async def act(self, action: Action) -> Transition | None:
@@ -282,4 +282,5 @@ class Collector:
 
     def metrics(self) -> bytes:
         """Prometheus' text exposition; no device ids in labels."""
-        return exposition(self.stats(), self.health(), self.holding, self._backups.age(time.time_ns()))
+        age, restarts = self._backups.age(time.time_ns()), self._parts.supervisor.restarts()
+        return exposition(self.stats(), self.health(), self.holding, age, restarts)

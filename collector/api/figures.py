@@ -50,11 +50,15 @@ class Health:
 
 
 def exposition(
-    stats: Mapping[str, int | float], health: Health, storage: Holding, backup_age: float | None = None
+    stats: Mapping[str, int | float],
+    health: Health,
+    storage: Holding,
+    backup_age: float | None = None,
+    restarts: Mapping[str, int] | None = None,
 ) -> bytes:
     """The text of a scrape. Labels hold fates and part names, never device ids."""
     registry = CollectorRegistry()
-    registry.register(_Once(stats, health, backup_age))
+    registry.register(_Once(stats, health, backup_age, restarts or {}))
     registry.register(_StorageFamilies(storage))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -94,8 +98,15 @@ class _StorageFamilies:
 class _Once:
     """The families of one scrape."""
 
-    def __init__(self, stats: Mapping[str, int | float], health: Health, backup_age: float | None) -> None:
+    def __init__(
+        self,
+        stats: Mapping[str, int | float],
+        health: Health,
+        backup_age: float | None,
+        restarts: Mapping[str, int],
+    ) -> None:
         self._backup_age = backup_age
+        self._restarts = restarts
         self._stats = stats
         self._health = health
 
@@ -120,6 +131,12 @@ class _Once:
         for part, said in self._health.parts.items():
             up.add_metric([part], float(said == "ok"))
         yield up
+        again = CounterMetricFamily(
+            "nagari_worker_restarts", "Times a worker was started again after a fault", labels=["worker"]
+        )
+        for worker, times in self._restarts.items():
+            again.add_metric([worker], times)
+        yield again
         yield GaugeMetricFamily(
             "nagari_ready", "1 while subscribed and able to journal", value=self._health.ready
         )

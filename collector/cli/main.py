@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, NoReturn
 
 import typer
@@ -27,10 +27,12 @@ from collector.cli import (
     watch,
 )
 from collector.core.inert import inert
-from devices.problems import Problem, Problems
+from devices.problems import Faults, Problems
 
+FAULT = 1
+"""The exit code of what may pass by itself: the service is started again."""
 MISTAKE = 2
-"""The exit code for what a person can mend."""
+"""The exit code for a mistake that only a person can mend: the service is not started again."""
 _PUBLIC = frozenset({"inventory", "load"})
 """They write region folders, which are shared; what all others write is for its owner alone."""
 
@@ -82,41 +84,54 @@ for module in (
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 well, 1 the answer is no (as of doctor), 2 a mistake to mend."""
+    """Run the command line. Exit codes: 0 well, 1 a fault, or the answer is no (doctor), 2 a mistake."""
     if not _PUBLIC.intersection(sys.argv[1:2]):
         os.umask(0o077)  # readings, tokens and accounts are nobody else's
     try:
+        _run()
+    except SystemExit as end:
+        _leave_at_once(end)
+        raise
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        _leave_at_once(SystemExit(FAULT))
+        sys.exit(FAULT)
+
+
+def _run() -> None:
+    try:
         app()
     except Problems as problems:
-        _complain(problems.problems)
+        _complain([problems])
     except ExceptionGroup as group:
         ours, others = group.split(Problems)
         if ours is None or others is not None:
             raise
-        _complain(problem for each in _leaves(ours) for problem in each.problems)
+        _complain(list(_leaves(ours)))
     except BrokenPipeError:  # `nagari alerts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except SystemExit as end:
-        _leave_quietly(end)
-        raise
 
 
-def _leave_quietly(end: SystemExit) -> None:
-    """DuckDB 2.0's binding prints a page about itself whenever an interpreter that used it ends."""
-    if "duckdb" in sys.modules and not end.code:
+def _leave_at_once(end: SystemExit) -> None:
+    """Without the interpreter's own way out: it waits for threads, of which one may hang in a store.
+
+    DuckDB 2.0's binding also prints a page about itself there.
+    """
+    if "duckdb" in sys.modules and (end.code is None or isinstance(end.code, int)):
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(end.code or 0)
 
 
-def _complain(problems: Iterable[Problem]) -> NoReturn:
-    for problem in problems:
-        typer.echo(f"nagari: {inert(str(problem))}", err=True)
-    sys.exit(MISTAKE)
+def _complain(refusals: list[Problems]) -> NoReturn:
+    for refusal in refusals:
+        for problem in refusal.problems:
+            typer.echo(f"nagari: {inert(str(problem))}", err=True)
+    sys.exit(FAULT if all(isinstance(refusal, Faults) for refusal in refusals) else MISTAKE)
 
 
 def _leaves(group: ExceptionGroup[Problems]) -> Iterator[Problems]:

@@ -72,13 +72,12 @@ def demo(
 
 def run(config: ConfigFile = CONFIG) -> None:
     """Run the collector: from the broker to journal, store, alerts, API and page."""
-    import uvloop  # noqa: PLC0415
-
     from collector.app import run as run_collector  # noqa: PLC0415
     from collector.core.config import load  # noqa: PLC0415
+    from collector.supervision.threads import run_loop  # noqa: PLC0415
 
     _log()
-    uvloop.run(run_collector(load(config)))
+    run_loop(run_collector(load(config)))
 
 
 def _find_story(name: str, region: Path) -> str:

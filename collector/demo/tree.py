@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Self
 
-import uvloop
-
 from collector.broker import LocalBroker, start_broker
 from collector.broker.child import spawn, stop
 from collector.core.config import load
 from collector.demo.plan import DemoPlan
+from collector.supervision.threads import run_loop
 
 _LOOK_S = 1.0
 Announce = Callable[[str], None]
@@ -26,7 +25,7 @@ def run_demo(plan: DemoPlan, ready: Callable[[LocalBroker], None], say: Announce
     Raises Problems.
     """
     with _broker(plan) as broker, _agent(plan) as agent, _regency(plan) as regency:
-        uvloop.run(_collect(plan, broker, (agent, regency), ready, say))
+        run_loop(_collect(plan, broker, (agent, regency), ready, say))
 
 
 @contextmanager

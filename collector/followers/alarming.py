@@ -121,12 +121,13 @@ class Alarming:
 
     def _run(self) -> None:
         try:
-            self._follow()
+            self.run()
         except Exception as error:  # the outermost loop: a fault must show, not vanish with its thread
             log.exception("alarming: stopped by a fault")
             self.failed = f"{type(error).__name__}: {error}"
 
-    def _follow(self) -> None:
+    def run(self) -> None:
+        """Follow the journal until stopped. Raises what no waiting mends: then a new one recovers."""
         committed = time.monotonic()
         while not self._stop.is_set():
             batch = self._journal.read(self.cursor)

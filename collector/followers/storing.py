@@ -182,7 +182,8 @@ class Storing:
         parts = {"series": series, "dating": self._dating.save(size), "lasts": self.lasts.save(size)}
         return together({**parts, "storing": Part({"region": self._region.hash}, {})})
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Follow the journal until stopped. Raises what no waiting mends: then a new one recovers."""
         try:
             if not self._remembered:
                 self._patience.ask(lambda: self._remember(self.ledger.cursor))
@@ -195,11 +196,16 @@ class Storing:
             log.warning(
                 "storing: stopped while the store refuses; it goes on from its cursor at the next start"
             )
+        finally:
+            self._stop.set()  # a commit under way must not wait for the store for ever
+            self._hand.shutdown()
+
+    def _run(self) -> None:
+        try:
+            self.run()
         except Exception as error:  # the outermost loop: a fault must show, not vanish with its thread
             log.exception("storing: stopped by a fault")
             self.failed = f"{type(error).__name__}: {error}"
-        finally:
-            self._hand.shutdown()
 
     def _follow(self) -> None:
         cursor = self.ledger.cursor

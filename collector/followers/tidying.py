@@ -20,17 +20,13 @@ class Tidying:
         self._store, self._every = store, every
         self._stop = threading.Event()
         self._told = ""
-        self._thread = threading.Thread(target=self._run, name="tidying", daemon=True)
-
-    def start(self) -> None:
-        """Look for the first time after a while: a start has better to do."""
-        self._thread.start()
 
     def stop(self) -> None:
         """Look no more. Does not wait for what is under way."""
         self._stop.set()
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Look now and then until stopped, for the first time after a while: a start has better to do."""
         while not self._stop.wait(self._every):
             try:
                 self._store.tidy(time.time_ns())
@@ -39,5 +35,3 @@ class Tidying:
                 if not self._stop.is_set() and str(error) != self._told:
                     log.error("store: what is over cannot be closed (%s); it is tried again", error)  # noqa: TRY400
                     self._told = str(error)
-            except Exception:  # the outermost loop: a fault is told, and closing tried again
-                log.exception("store: a fault while days were closed")

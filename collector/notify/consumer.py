@@ -143,8 +143,8 @@ class ChannelConsumer:
                 if not rows and not await self._try_again():
                     await self._idle()
         finally:
-            if done > saved:
-                self._outbox.consumed(name, done)
+            if done > saved:  # in a thread: somebody may hold the file, and a loop must not wait for them
+                await asyncio.to_thread(self._outbox.consumed, name, done)
 
     async def _recall(self) -> None:
         """What the last run set aside is due at once."""

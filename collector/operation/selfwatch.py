@@ -62,11 +62,12 @@ class SelfWatch:
         cap = parts.config.limits.unclaimed_series
         return {
             "disk_full": parts.journal.full,
-            "store_down": parts.storing.status != "ok",
+            "store_down": parts.storing.status != "ok" or not parts.supervisor.up("storing"),
             "dropping": now - self._dropped_at < REMEMBER,
             "journal_damaged": bool(parts.journal.damage),
             "state_damaged": bool(parts.state.damage),
             "unclaimed_full": parts.decoder.directory(parts.alarming.course.region).unclaimed >= cap,
+            "worker_failing": bool(parts.supervisor.troubles()),
             "notify_stuck": any(consumer.stuck for consumer in parts.consumers),
             "notify_skipped": any(consumer.losing for consumer in parts.consumers),
             "session_lost_s": round(session.lost_s, 1) if now - session.lost_at < REMEMBER else 0.0,

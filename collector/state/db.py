@@ -13,7 +13,7 @@ from pathlib import Path
 
 from collector.state.errors import StateError
 from collector.state.schema import migrate
-from devices.problems import Problems
+from devices.problems import Faults
 
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 10.0  # how long a write waits for another process's
@@ -44,7 +44,7 @@ class StateFile:
             migrate(self._writer, file)
         except (OSError, sqlite3.Error) as error:
             mend = "mend the disk or its rights, or choose another data.dir"
-            raise Problems.one(str(file), f"cannot be opened ({error})", mend) from error
+            raise Faults.one(str(file), f"cannot be opened ({error})", mend) from error
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:

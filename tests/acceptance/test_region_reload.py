@@ -87,9 +87,9 @@ async def test_what_holds_after_a_reload_holds_after_a_crash(rig: Rig) -> None:
 
 def test_one_asked_for_during_the_start_is_served_after_it(rig: Rig) -> None:
     rig.kill()
-    started = rig.tail().count("Uvicorn running")
+    started = rig.tail().count(": page and API")
     rig.start(wait=False)
-    while rig.tail().count("Uvicorn running") == started:
+    while rig.tail().count(": page and API") == started:
         time.sleep(0.001)
     add_device(rig)
     hang_up(rig)

@@ -97,6 +97,8 @@ class Rig:
     (NAGARI_SECTION__KEY); `data` is the collector's data folder, such as one on a small disk.
     """
 
+    program = "collector.cli"
+
     def __init__(
         self,
         folder: Path,
@@ -137,7 +139,7 @@ class Rig:
 
     def start(self, *, wait: bool = True, patience: float = 20.0) -> None:
         """Start the collector; returns once it is ready. It has `patience` seconds for that."""
-        command = [sys.executable, "-m", "collector.cli", "run", "--config", str(self.config)]
+        command = [sys.executable, "-m", self.program, "run", "--config", str(self.config)]
         with (self.folder / "collector.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command,

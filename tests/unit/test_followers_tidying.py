@@ -23,7 +23,7 @@ def test_a_day_that_is_over_is_closed_while_the_collector_runs(tmp_path: Path) -
     number = np.array([table.number(SeriesKey("s", "d", "m"))], np.int32)
     store.commit(Readings(number, when, np.ones(1), np.zeros(1, np.uint8), when), [], Ledger(1))
     tidying = Tidying(store, every=0.01)
-    tidying.start()
+    threading.Thread(target=tidying.run, daemon=True).start()
     until = time.monotonic() + 20
     while not store.usage()[-1].rows and time.monotonic() < until:
         time.sleep(0.01)
@@ -50,7 +50,7 @@ def test_what_fails_is_told_once_and_tried_again(caplog: pytest.LogCaptureFixtur
     store = Failing()
     tidying = Tidying(store, every=0.01)  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR):
-        tidying.start()
+        threading.Thread(target=tidying.run, daemon=True).start()
         assert store.enough.wait(10)
         tidying.stop()
     assert [record.getMessage() for record in caplog.records] == [

@@ -12,7 +12,7 @@ import duckdb
 
 from collector.store.duckdb import tables
 from collector.store.duckdb.tables import scalar
-from devices.problems import Problem, Problems
+from devices.problems import Faults, Problem, Problems
 
 THREADS = 2
 _log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ _NOT_THE_FILES_FAULT = {
     r"Too many open files": "cannot be opened (too many open files); raise the limit (ulimit -n)",
     r"Is a directory|Not a directory": "is no file; choose another data.dir",
 }
+_MAY_PASS = {r"lock on file|Conflicting lock", r"No space left", r"Too many open files"}
 _OUR_FAULT = (duckdb.ConnectionException, duckdb.InvalidInputException, duckdb.OutOfMemoryException)
 
 
@@ -124,7 +125,8 @@ def _refuse_unless_bad(file: Path, error: duckdb.Error) -> None:
         if re.search(pattern, str(error)):
             what, mend = said.split("; ")
             held = re.search(r"\(PID \d+\)", str(error))
-            raise Problems.one(str(file), f"{what} {held[0]}" if held else what, mend) from error
+            kind = Faults if pattern in _MAY_PASS else Problems
+            raise kind.one(str(file), f"{what} {held[0]}" if held else what, mend) from error
     if isinstance(error, _OUR_FAULT):
         raise Problems.one(
             str(file), f"cannot be opened: {error}", "mend [store] in the configuration"
