@@ -164,8 +164,8 @@ class App:
         at_least = max(self.state.cursor(), ledger.cursor if ledger else 0)
         self.journal.open(at_least, ledger.messages if ledger else 0)
         fresh = self.journal.stamp == 0
-        self._clock = Clock(self.journal.stamp)
-        self.recorder = Recorder(self.journal, self._now, self.journal.stamp or self._clock.now())
+        self.clock = Clock(self.journal.stamp)
+        self.recorder = Recorder(self.journal, self._now, self.journal.stamp or self.clock.now())
         unacked = self.config.limits.unacked_bytes
         self.session = Session(
             self.config.mqtt,
@@ -183,8 +183,8 @@ class App:
 
     def _now(self) -> int:
         """The stamp of what is received now; after a leap of the clock the journal hears of the gap first."""
-        now = self._clock.now()
-        if leap := self._clock.leap():
+        now = self.clock.now()
+        if leap := self.clock.leap():
             log.warning("the machine's clock leapt %.1f s ahead", leap / 1e9)
             self.recorder.leapt(leap, now)
         return now

@@ -90,6 +90,11 @@ class Alarming:
         """Devices whose clock is found wrong."""
         return len(self._dating.wrong)
 
+    @property
+    def clock_off(self) -> int:
+        """How far most devices' clocks are ahead of this machine's (ns); 0 while it is right."""
+        return self._dating.off
+
     def expect(self, action: str) -> Answer:
         """The transition that an action will cause, committed; ask before the action is journaled."""
         answer: Answer = Future()

@@ -1,4 +1,7 @@
-"""Which devices' clocks are wrong: judged by what their newest readings say, message by message."""
+"""Which devices' clocks are wrong: judged by what their newest readings say, message by message.
+
+A device is right whose time is live by the stamps, by the machine's own clock or by what most devices say.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,8 @@ import numpy as np
 from collector.core.readings import I32, I64, U8, Bools, grown
 from collector.core.records import Batch
 from collector.ingest.decode import NO_TS, Decoded
+from collector.ingest.quorum import AHEAD, BEHIND, SECOND, Quorum
 
-SECOND = 1_000_000_000
-AHEAD = 10 * SECOND
-BEHIND = 60 * SECOND
 DAWN = 1_577_836_800 * SECOND
 """2020-01-01: no clock that is right shows less."""
 ALIKE = 5 * SECOND
@@ -79,6 +80,7 @@ class Clocks:
     """The memory behind `judge`. Devices go by the number of their own series."""
 
     def __init__(self) -> None:
+        self.quorum = Quorum()
         self.wrong: set[int] = set()
         self._suspects: dict[int, _Suspect] = {}
         self._marks: U8 = np.empty(0, np.uint8)  # by series: whether it is in one of the two
@@ -86,31 +88,41 @@ class Clocks:
     def judge(self, batch: Batch, sent: Sent, series: int) -> list[tuple[int, bool]]:
         """Which messages show a clock to be wrong (True) or right again; `series`: how many there are by now.
 
-        The live items of a message whose clock is wrong are marked as `bad`.
+        The live items of a message whose clock is wrong, or ours is, are marked as `bad`.
         """
-        if not (sent.strange or self.wrong or self._suspects):
+        calm = not (sent.strange or self.wrong or self._suspects)
+        if calm and self.quorum.quiet(batch, sent.there):
             return []
-        self._marks = grown(self._marks, series, 0)  # type: ignore[assignment]
         heads = sent.heads()
         message = sent.found.item_message[heads]
         device = sent.found.device[message]
+        lead, off = self.quorum.hear(batch, device, sent.offset[heads], sent.there[heads])
+        if calm:
+            return []
+        self._marks = grown(self._marks, series, 0)  # type: ignore[assignment]
         odd = sent.bad[heads] | sent.outside[heads]
         self._marks[device[odd]] |= _ODD
         asked = np.flatnonzero(self._marks[device])
-        heads, message, device = heads[asked], message[asked], device[asked]
-        wrong = sent.bad[heads]
-        self._ask(wrong, device, sent.offset[heads], sent.there[heads])
-        condemned = np.zeros(len(sent.found), np.bool_)
-        condemned[message[wrong]] = True
-        sent.bad = sent.bad | (sent.live & condemned[sent.found.item_message])
+        return self._verdicts(sent, heads[asked], lead[asked], off[asked])
+
+    def _verdicts(self, sent: Sent, heads: I64, lead: I64, off: I64) -> list[tuple[int, bool]]:
+        message = sent.found.item_message[heads]
+        device, ahead = sent.found.device[message], sent.offset[heads] + lead
+        bad, late = sent.bad[heads], sent.outside[heads]
+        ours = (bad | late) & (_live(ahead) | _live(ahead - off))
+        wrong = bad & ~ours
+        self._ask(wrong, late & ~ours, device, ahead, sent.there[heads])
+        unbelieved = np.zeros(len(sent.found), np.bool_)
+        unbelieved[message[wrong | ours]] = True
+        sent.bad = sent.bad | (sent.live & unbelieved[sent.found.item_message])
         return self._changes(message, device, wrong)
 
-    def _ask(self, wrong: Bools, device: I32, offset: I64, received: I64) -> None:
-        """Mark as wrong also what is off by the same again and again."""
+    def _ask(self, wrong: Bools, late: Bools, device: I32, ahead: I64, received: I64) -> None:
+        """Mark as wrong also what is late by the same again and again."""
         rows = np.flatnonzero(~wrong)
-        columns = (rows, device[rows], offset[rows], received[rows])
-        for row, number, by, at in zip(*(column.tolist() for column in columns), strict=True):
-            if by < -BEHIND:
+        columns = (rows, late[rows], device[rows], ahead[rows], received[rows])
+        for row, is_late, number, by, at in zip(*(column.tolist() for column in columns), strict=True):
+            if is_late:
                 wrong[row] = self._same_again(number, by, at)
             else:
                 self._trust(number)
@@ -147,12 +159,13 @@ class Clocks:
     def save(self) -> dict[str, Any]:
         """All of it, to be kept as JSON."""
         suspects = [[number, s.offset, s.first, s.count] for number, s in self._suspects.items()]
-        return {"wrong": sorted(self.wrong), "suspects": suspects}
+        return {"wrong": sorted(self.wrong), "suspects": suspects, "quorum": self.quorum.save()}
 
     @classmethod
     def load(cls, kept: dict[str, Any], numbers: I32, series: int) -> Clocks:
         """What `save` gave, numbered so here. Raises KeyError, ValueError, IndexError, TypeError."""
         self = cls()
+        self.quorum = Quorum.load(kept["quorum"], numbers)
         self.wrong = {int(numbers[number]) for number in kept["wrong"]}
         for number, *known in kept["suspects"]:
             self._suspects[int(numbers[number])] = _Suspect(*known)
@@ -160,3 +173,8 @@ class Clocks:
         self._marks[list(self.wrong)] |= _WRONG
         self._marks[list(self._suspects)] |= _DOUBTED
         return self
+
+
+def _live(ahead: I64) -> Bools:
+    live: Bools = (ahead >= -BEHIND) & (ahead <= AHEAD)
+    return live

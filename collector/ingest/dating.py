@@ -18,8 +18,9 @@ from collector.core.bundle import BundleError, unpack
 from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesKey, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import Part, by_roster
-from collector.ingest.clocks import AHEAD, SECOND, Clocks, Sent
+from collector.ingest.clocks import Clocks, Sent
 from collector.ingest.decode import NO_TS, REFUSED, Decoded
+from collector.ingest.quorum import AHEAD, SECOND, Quorum
 
 OLD = 24 * 3600 * SECOND
 SPACING = 7 * OLD
@@ -56,6 +57,11 @@ class Dating:
     def wrong(self) -> set[int]:
         """The devices whose clock is found wrong, by the number of their own series."""
         return self._clocks.wrong
+
+    @property
+    def off(self) -> int:
+        """How far most devices' clocks are ahead of the machine's own (ns); 0 while it is right."""
+        return self._clocks.quorum.off
 
     def date(self, batch: Batch, found: Decoded) -> Dated:
         """The batch's readings, dated. Call once per batch, in journal order."""
@@ -174,7 +180,8 @@ class Dating:
         self.last = grown(self.last, len(table), NO_TS)  # type: ignore[assignment]
         self.last[numbers] = columns["last"]
         here = np.arange(len(table), dtype=np.int32)
-        self._clocks = Clocks.load({"wrong": wrong, "suspects": suspects}, here, len(table))
+        kept = {"wrong": wrong, "suspects": suspects, "quorum": Quorum().save()}
+        self._clocks = Clocks.load(kept, here, len(table))
         self._recent = dict(zip(columns["copies"].tolist(), columns["copied"].tolist(), strict=True))
         return self
 

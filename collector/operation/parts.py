@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from collector.api.hub import Hub
+from collector.core.clock import Clock
 from collector.core.config import Config
 from collector.core.readings import SeriesTable
 from collector.followers.alarming import Alarming
@@ -26,6 +27,7 @@ class Parts(Protocol):
     """What the wiring has put together."""
 
     config: Config
+    clock: Clock
     state: State
     store: Store
     table: SeriesTable
