@@ -24,7 +24,7 @@ _WRONG, _DOUBTED, _ODD = 1, 2, 4
 
 
 @dataclass(slots=True)
-class Sent:
+class Stated:
     """What a batch's items say of their time: columns by item, in epoch ns or ns."""
 
     found: Decoded
@@ -38,7 +38,7 @@ class Sent:
     outside: Bools  # older than what counts as live
 
     @staticmethod
-    def of(received: I64, found: Decoded) -> Sent:
+    def of(received: I64, found: Decoded) -> Stated:
         """What the messages, received at those times, say."""
         there = received[found.item_message]
         has = found.item_ts != NO_TS
@@ -54,7 +54,7 @@ class Sent:
             outside = has & ~bad & (offset < -BEHIND)
         else:
             bad = outside = np.zeros(len(has), np.bool_)
-        return Sent(found, there, has, at, offset, live, strange, bad, outside)
+        return Stated(found, there, has, at, offset, live, strange, bad, outside)
 
     def heads(self) -> I64:
         """Of each message with live items the newest of them, in the messages' order."""
@@ -85,36 +85,36 @@ class Clocks:
         self._suspects: dict[int, _Suspect] = {}
         self._marks: U8 = np.empty(0, np.uint8)  # by series: whether it is in one of the two
 
-    def judge(self, batch: Batch, sent: Sent, series: int) -> list[tuple[int, bool]]:
+    def judge(self, batch: Batch, stated: Stated, series: int) -> list[tuple[int, bool]]:
         """Which messages show a clock to be wrong (True) or right again; `series`: how many there are by now.
 
         The live items of a message whose clock is wrong, or ours is, are marked as `bad`.
         """
-        calm = not (sent.strange or self.wrong or self._suspects)
-        if calm and self.quorum.quiet(batch, sent.there):
+        calm = not (stated.strange or self.wrong or self._suspects)
+        if calm and self.quorum.quiet(batch, stated.there):
             return []
-        heads = sent.heads()
-        message = sent.found.item_message[heads]
-        device = sent.found.device[message]
-        lead, off = self.quorum.hear(batch, device, sent.offset[heads], sent.there[heads])
+        heads = stated.heads()
+        message = stated.found.item_message[heads]
+        device = stated.found.device[message]
+        lead, off = self.quorum.hear(batch, device, stated.offset[heads], stated.there[heads])
         if calm:
             return []
         self._marks = grown(self._marks, series, 0)  # type: ignore[assignment]
-        odd = sent.bad[heads] | sent.outside[heads]
+        odd = stated.bad[heads] | stated.outside[heads]
         self._marks[device[odd]] |= _ODD
         asked = np.flatnonzero(self._marks[device])
-        return self._verdicts(sent, heads[asked], lead[asked], off[asked])
+        return self._verdicts(stated, heads[asked], lead[asked], off[asked])
 
-    def _verdicts(self, sent: Sent, heads: I64, lead: I64, off: I64) -> list[tuple[int, bool]]:
-        message = sent.found.item_message[heads]
-        device, ahead = sent.found.device[message], sent.offset[heads] + lead
-        bad, late = sent.bad[heads], sent.outside[heads]
+    def _verdicts(self, stated: Stated, heads: I64, lead: I64, off: I64) -> list[tuple[int, bool]]:
+        message = stated.found.item_message[heads]
+        device, ahead = stated.found.device[message], stated.offset[heads] + lead
+        bad, late = stated.bad[heads], stated.outside[heads]
         ours = (bad | late) & (_live(ahead) | _live(ahead - off))
         wrong = bad & ~ours
-        self._ask(wrong, late & ~ours, device, ahead, sent.there[heads])
-        unbelieved = np.zeros(len(sent.found), np.bool_)
+        self._ask(wrong, late & ~ours, device, ahead, stated.there[heads])
+        unbelieved = np.zeros(len(stated.found), np.bool_)
         unbelieved[message[wrong | ours]] = True
-        sent.bad = sent.bad | (sent.live & unbelieved[sent.found.item_message])
+        stated.bad = stated.bad | (stated.live & unbelieved[stated.found.item_message])
         return self._changes(message, device, wrong)
 
     def _ask(self, wrong: Bools, late: Bools, device: I32, ahead: I64, received: I64) -> None:

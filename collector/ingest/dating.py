@@ -18,7 +18,7 @@ from collector.core.bundle import BundleError, unpack
 from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesKey, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import Part, by_roster
-from collector.ingest.clocks import Clocks, Sent
+from collector.ingest.clocks import Clocks, Stated
 from collector.ingest.decode import NO_TS, REFUSED, Decoded
 from collector.ingest.quorum import AHEAD, SECOND, Quorum
 
@@ -67,23 +67,23 @@ class Dating:
         """The batch's readings, dated. Call once per batch, in journal order."""
         self.last = grown(self.last, len(self._table), NO_TS)  # type: ignore[assignment]
         received = batch.stamps[found.record]
-        sent = Sent.of(received, found)
-        clock = self._clocks.judge(batch, sent, len(self._table))
-        copy = self._copies(batch, found, received, sent)
-        return self._rows(found, sent, _times(sent), copy, clock)
+        stated = Stated.of(received, found)
+        clock = self._clocks.judge(batch, stated, len(self._table))
+        copy = self._copies(batch, found, received, stated)
+        return self._rows(found, stated, _times(stated), copy, clock)
 
     def _rows(
-        self, found: Decoded, sent: Sent, time: I64, copy: Bools, clock: list[tuple[int, bool]]
+        self, found: Decoded, stated: Stated, time: I64, copy: Bools, clock: list[tuple[int, bool]]
     ) -> Dated:
         item, series, value = found.row_item, found.series, found.value
         message = found.item_message[item]
         if copy.any():
             keep = ~copy[message]
             item, series, value, message = item[keep], series[keep], value[keep], message[keep]
-        when, there, flags = time[item], sent.there[item], _quality(sent)[item]
+        when, there, flags = time[item], stated.there[item], _quality(stated)[item]
         newer, late = self._advance(series, when, there)
         if late is not None:
-            flags[late & (sent.has & ~sent.bad)[item] & (flags == 0)] = Quality.LATE
+            flags[late & (stated.has & ~stated.bad)[item] & (flags == 0)] = Quality.LATE
         return Dated(Readings(series, when, value, flags, there), message, newer, copy, clock)
 
     def _advance(self, series: I32, time: I64, received: I64) -> tuple[Bools, Bools | None]:
@@ -123,10 +123,10 @@ class Dating:
                 last[number] = when
         return late
 
-    def _copies(self, batch: Batch, found: Decoded, received: I64, sent: Sent) -> Bools:
+    def _copies(self, batch: Batch, found: Decoded, received: I64, stated: Stated) -> Bools:
         """Which messages came before, of those that their times alone do not tell apart."""
         copy = np.zeros(len(found), np.bool_)
-        unsure = ~sent.has | sent.bad | sent.outside | (sent.offset > SOON)
+        unsure = ~stated.has | stated.bad | stated.outside | (stated.offset > SOON)
         unsure[found.aged] = True
         asked = np.zeros(len(found), np.bool_)
         asked[found.item_message[unsure]] = True
@@ -186,30 +186,30 @@ class Dating:
         return self
 
 
-def _quality(sent: Sent) -> U8:
+def _quality(stated: Stated) -> U8:
     """Of each item. A copy."""
-    retained = sent.found.retained[sent.found.item_message]
+    retained = stated.found.retained[stated.found.item_message]
     quality = np.where(retained, np.uint8(Quality.RETAINED), np.uint8(0))
-    if sent.strange:
-        late = sent.outside & ~sent.bad
+    if stated.strange:
+        late = stated.outside & ~stated.bad
         quality[late] |= np.uint8(Quality.LATE)
-        quality[late & (sent.offset < -OLD)] |= np.uint8(Quality.OLD)
-    quality[sent.bad] |= np.uint8(Quality.CLOCK)
+        quality[late & (stated.offset < -OLD)] |= np.uint8(Quality.OLD)
+    quality[stated.bad] |= np.uint8(Quality.CLOCK)
     return quality
 
 
-def _times(sent: Sent) -> I64:
+def _times(stated: Stated) -> I64:
     """Of each item, as far as it is believed. What is not is dated by receipt: the newest of an array at it.
 
     An array whose clock is wrong keeps its spacing; one without times is told apart by single nanoseconds.
     """
-    time, message = np.where(sent.has, sent.at, sent.there), sent.found.item_message
-    bare = np.flatnonzero(~sent.has)
+    time, message = np.where(stated.has, stated.at, stated.there), stated.found.item_message
+    bare = np.flatnonzero(~stated.has)
     if len(bare):
         time[bare] -= _followers(message[bare])
-    bad = np.flatnonzero(sent.bad)
+    bad = np.flatnonzero(stated.bad)
     if len(bad):
-        time[bad] = sent.there[bad] - _spacing(message[bad], sent.at[bad])
+        time[bad] = stated.there[bad] - _spacing(message[bad], stated.at[bad])
     return time
 
 
