@@ -13,6 +13,11 @@ from devices.model import Kind, Metric
 CLOCK_WRONG: Final = "clock_wrong"
 """Of every device: 1 while the collector finds its clock wrong. Watched by rules, not sent by devices."""
 
+CLOCK_AHEAD: Final = "clock_ahead_s"
+"""Of the collector: how far its stamps lead its machine's clock, after that was set back."""
+CLOCK_OFF: Final = "clock_off_s"
+"""Of the collector: how far its time is from what it should be: most devices', or its machine's."""
+
 COLLECTOR: Final = "collector"
 """Kind and id of the device that is the collector itself: nobody else speaks for it."""
 
@@ -125,6 +130,8 @@ _COLLECTOR = _kind(
     _flag("storage_breach"),
     _flag("storage_failing"),
     Metric("storage_over_rate", "", low=0, resolution=1),  # devices that send more than their kind's plan
+    Metric(CLOCK_AHEAD, "s", low=0, resolution=0.001),
+    Metric(CLOCK_OFF, "s", low=0, resolution=0.001),
     Metric("backup_late_h", "h", low=0, resolution=0.01),  # 0 while the last good backup is young enough
 )
 

@@ -19,6 +19,7 @@ class Clock:
 
     last: int = 0
     jumped: int = 0  # ns that the wall leapt ahead since `leap` was last asked
+    ahead: int = 0  # ns that the last time given was ahead of the wall
     _mono: int | None = None
 
     def now(self) -> int:
@@ -32,6 +33,7 @@ class Clock:
             self.jumped += wall - self.last - passed
         self._mono = mono
         self.last = max(wall, self.last + max(1, passed // 2))
+        self.ahead = self.last - wall
         return self.last
 
     def leap(self) -> int:

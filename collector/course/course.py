@@ -80,6 +80,11 @@ class Course:
         return self._engine.presence()
 
     @property
+    def clock_off(self) -> int:
+        """How far most devices' clocks are ahead of this machine's (ns); 0 while it is right."""
+        return self._dating.off
+
+    @property
     def wrong_clocks(self) -> int:
         """Devices whose clock is found wrong."""
         return len(self._dating.wrong)

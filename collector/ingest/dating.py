@@ -1,6 +1,9 @@
 """Whose time: which reading is dated by the device and which by receipt, what is late, what is a copy.
 
-Decided from journal data alone, so that every follower, and every replay, dates alike.
+Decided from journal data alone, so that every follower, and every replay, dates alike. A live reading keeps
+its device's time, so that a copy of it is known by it: that may be up to ten seconds after its receipt. All
+else is dated by receipt or earlier. A clock that ran ahead and was set back blinds nobody: what is dated
+after a reading's receipt cannot make that reading late.
 """
 
 from __future__ import annotations
@@ -15,18 +18,16 @@ from collector.core.bundle import BundleError
 from collector.core.readings import I32, I64, U8, Bools, Quality, Readings, SeriesTable, grown
 from collector.core.records import Batch
 from collector.core.roster import Part, by_roster
+from collector.ingest.clocks import Clocks, Stated
 from collector.ingest.decoded import NO_TS, Decoded
 from collector.ingest.directory import REFUSED
+from collector.ingest.quorum import AHEAD, SECOND
 
-SECOND = 1_000_000_000
-AHEAD = 10 * SECOND
-BEHIND = 60 * SECOND
 OLD = 24 * 3600 * SECOND
-DAWN = 1_577_836_800 * SECOND
-"""2020-01-01: no clock that is right shows less."""
-ALIKE = 5 * SECOND
-ALIKE_MESSAGES = 5
-ALIKE_SPAN = 120 * SECOND
+SPACING = 7 * OLD
+"""An array that is dated by receipt keeps its spacing up to here; beyond, it is no spacing but nonsense."""
+SOON = SECOND // 10
+"""Messages dated further than this after their receipt are remembered, so that copies of them are known."""
 COPY_WINDOW = 600 * SECOND
 MOST_COPIES = 500_000
 """So many messages are remembered at most: under a flood the window is shorter."""
@@ -43,72 +44,55 @@ class Dated:
     clock: list[tuple[int, bool]]  # (message, wrong): its device's clock was found wrong, or right again
 
 
-@dataclass(slots=True)
-class _Suspect:
-    """A device whose times are off, perhaps by its clock. ns."""
-
-    offset: int
-    first: int
-    count: int
-
-
 class Dating:
     """The memory behind `date`: series' last times, doubtful clocks, recent messages of no believed time."""
 
     def __init__(self, table: SeriesTable) -> None:
         self._table = table
         self.last: I64 = np.empty(0, np.int64)
-        self.wrong: set[int] = set()
-        self._suspects: dict[int, _Suspect] = {}
+        self._clocks = Clocks()
         self._recent: dict[int, int] = {}
+
+    @property
+    def wrong(self) -> set[int]:
+        """The devices whose clock is found wrong, by the number of their own series."""
+        return self._clocks.wrong
+
+    @property
+    def off(self) -> int:
+        """How far most devices' clocks are ahead of the machine's own (ns); 0 while it is right."""
+        return self._clocks.quorum.off
 
     def date(self, batch: Batch, found: Decoded) -> Dated:
         """The batch's readings, dated. Call once per batch, in journal order."""
         self.last = grown(self.last, len(self._table), NO_TS)  # type: ignore[assignment]
         received = batch.stamps[found.record]
-        there = received[found.item_message]
-        has = found.item_ts != NO_TS
-        offset = np.where(has, found.item_ts - there, 0)
-        bad = has & ((offset > AHEAD) | (found.item_ts < DAWN))
-        outside = has & ~bad & (offset < -BEHIND)
-        believed = has
-        if found.aged:
-            believed = has.copy()
-            believed[found.aged] = False
-        clock = self._judge_clocks(found, received, offset, bad, outside, believed)
-        copy = self._copies(batch, found, received, ~believed | bad | outside)
-        time = np.where(has, found.item_ts, there)
-        if bad.any() or (found.item_message[1:] == found.item_message[:-1]).any():
-            _by_receipt(time, found, there, bad, has)
-        quality = _quality(found, offset, bad, outside)
-        return self._rows(found, there, time, quality, has & ~bad, copy, clock)
+        stated = Stated.of(received, found)
+        clock = self._clocks.judge(batch, stated, len(self._table))
+        copy = self._copies(batch, found, received, stated)
+        return self._rows(found, stated, _times(stated), copy, clock)
 
     def _rows(
-        self,
-        found: Decoded,
-        there: I64,
-        time: I64,
-        quality: U8,
-        dated: Bools,
-        copy: Bools,
-        clock: list[tuple[int, bool]],
+        self, found: Decoded, stated: Stated, time: I64, copy: Bools, clock: list[tuple[int, bool]]
     ) -> Dated:
         item, series, value = found.row_item, found.series, found.value
         message = found.item_message[item]
         if copy.any():
             keep = ~copy[message]
             item, series, value, message = item[keep], series[keep], value[keep], message[keep]
-        when, flags = time[item], quality[item]
-        newer = self._advance(series, when)
-        if not newer.all():
-            flags = flags.copy()
-            flags[~newer & dated[item] & (flags == 0)] = Quality.LATE
-        return Dated(Readings(series, when, value, flags, there[item]), message, newer, copy, clock)
+        when, there, flags = time[item], stated.there[item], _quality(stated)[item]
+        newer, late = self._advance(series, when, there)
+        if late is not None:
+            flags[late & (stated.has & ~stated.bad)[item] & (flags == 0)] = Quality.LATE
+        return Dated(Readings(series, when, value, flags, there), message, newer, copy, clock)
 
-    def _advance(self, series: I32, time: I64) -> Bools:
-        """Which rows are newer than all before them of their series; the last times move on."""
+    def _advance(self, series: I32, time: I64, received: I64) -> tuple[Bools, Bools | None]:
+        """Which rows are newer than all before them of their series, and which come late; None: none does.
+
+        The last times move on.
+        """
         if not len(series):
-            return np.empty(0, np.bool_)
+            return np.empty(0, np.bool_), None
         order = np.argsort(series, kind="stable")
         sorted_series, sorted_time = series[order], time[order]
         first = np.empty(len(order), np.bool_)
@@ -118,66 +102,34 @@ class Dating:
         before[1:] = sorted_time[:-1]
         before[first] = self.last[sorted_series[first]]
         newer = sorted_time > before
-        ends = np.flatnonzero(np.append(first[1:], True))
         if newer.all():
+            ends = np.flatnonzero(np.append(first[1:], True))
             self.last[sorted_series[ends]] = sorted_time[ends]
-        else:
-            self._crawl(sorted_series, sorted_time, newer)
-        out = np.empty(len(order), np.bool_)
-        out[order] = newer
-        return out
+            return newer, None
+        late = self._crawl(sorted_series, sorted_time, received[order], newer)
+        out = np.empty((2, len(order)), np.bool_)
+        out[:, order] = newer, late
+        return out[0], out[1]
 
-    def _crawl(self, series: I32, time: I64, newer: Bools) -> None:
-        """The same, row by row, where some series does not simply rise."""
-        last = self.last
-        for row, (number, when) in enumerate(zip(series.tolist(), time.tolist(), strict=True)):
-            newer[row] = when > last[number]
-            if newer[row]:
+    def _crawl(self, series: I32, time: I64, received: I64, newer: Bools) -> Bools:
+        """The same, row by row, where some series does not simply rise; gives which rows come late."""
+        last, late = self.last, np.zeros(len(series), np.bool_)
+        columns = (series.tolist(), time.tolist(), received.tolist())
+        for row, (number, when, at) in enumerate(zip(*columns, strict=True)):
+            known = int(last[number])
+            newer[row] = when > known
+            late[row] = when <= known <= at
+            if newer[row] or known > at + AHEAD:  # no time is to come: an older program believed it
                 last[number] = when
+        return late
 
-    def _judge_clocks(
-        self, found: Decoded, received: I64, offset: I64, bad: Bools, outside: Bools, has: Bools
-    ) -> list[tuple[int, bool]]:
-        """Mark as `bad` also the items whose device's clock is off by the same again and again."""
-        if not (self.wrong or self._suspects or bad.any() or outside.any()):
-            return []
-        device = found.device[found.item_message]
-        live = has & ~found.retained[found.item_message]
-        watched = {*self.wrong, *self._suspects, *device[live & (bad | outside)].tolist()}
-        odd = np.flatnonzero(live & np.isin(device, list(watched)))
-        newest: dict[int, int] = {}  # message -> its newest item
-        for item in odd.tolist():
-            message = int(found.item_message[item])
-            best = newest.get(message)
-            if best is None or found.item_ts[item] > found.item_ts[best]:
-                newest[message] = item
-        changes = []
-        for message, item in newest.items():
-            number = int(found.device[message])
-            wrong = bool(bad[item]) or self._same_again(number, int(offset[item]), int(received[message]))
-            if wrong:
-                bad |= live & (found.item_message == message)
-            if wrong != (number in self.wrong):
-                (self.wrong.add if wrong else self.wrong.discard)(number)
-                changes.append((message, wrong))
-        return changes
-
-    def _same_again(self, device: int, offset: int, received: int) -> bool:
-        if offset >= -BEHIND:
-            self._suspects.pop(device, None)
-            return False
-        suspect = self._suspects.get(device)
-        if suspect is None or abs(offset - suspect.offset) > ALIKE:
-            self._suspects[device] = _Suspect(offset, received, 1)
-            return False
-        suspect.count += 1
-        return suspect.count >= ALIKE_MESSAGES and received - suspect.first >= ALIKE_SPAN
-
-    def _copies(self, batch: Batch, found: Decoded, received: I64, undated: Bools) -> Bools:
+    def _copies(self, batch: Batch, found: Decoded, received: I64, stated: Stated) -> Bools:
         """Which messages came before, of those that their times alone do not tell apart."""
         copy = np.zeros(len(found), np.bool_)
+        unsure = ~stated.has | stated.bad | stated.outside | (stated.offset > SOON)
+        unsure[found.aged] = True
         asked = np.zeros(len(found), np.bool_)
-        asked[found.item_message[undated]] = True
+        asked[found.item_message[unsure]] = True
         asked[list(found.signs)] = True
         recent = self._recent
         for message in np.flatnonzero(asked & found.marked & (found.device != REFUSED)).tolist():
@@ -197,10 +149,9 @@ class Dating:
 
     def save(self, size: int) -> Part:
         """All of it, by the table's first `size` series."""
-        suspects = [[number, s.offset, s.first, s.count] for number, s in self._suspects.items()]
         recent = np.array([*self._recent], np.uint64), np.array([*self._recent.values()], np.int64)
         return Part(
-            {"wrong": sorted(self.wrong), "suspects": suspects},
+            self._clocks.save(),
             {"last": by_roster(self.last, size, NO_TS), "copies": recent[0], "copied": recent[1]},
         )
 
@@ -211,9 +162,7 @@ class Dating:
         self.last = cast(I64, grown(self.last, len(table), NO_TS))
         try:
             self.last[numbers] = part.columns["last"]
-            self.wrong = {int(numbers[number]) for number in part.head["wrong"]}
-            for number, *known in part.head["suspects"]:
-                self._suspects[int(numbers[number])] = _Suspect(*known)
+            self._clocks = Clocks.load(part.head, numbers, len(table))
             copies = part.columns["copies"].tolist(), part.columns["copied"].tolist()
             self._recent = dict(zip(*copies, strict=True))
         except (KeyError, ValueError, IndexError, TypeError) as error:
@@ -221,21 +170,43 @@ class Dating:
         return self
 
 
-def _quality(found: Decoded, offset: I64, bad: Bools, outside: Bools) -> U8:
-    quality = np.zeros(len(offset), np.uint8)
-    quality[outside & ~bad] |= np.uint8(Quality.LATE)
-    quality[outside & ~bad & (offset < -OLD)] |= np.uint8(Quality.OLD)
-    quality[bad] |= np.uint8(Quality.CLOCK)
-    quality[found.retained[found.item_message]] |= np.uint8(Quality.RETAINED)
+def _quality(stated: Stated) -> U8:
+    """Of each item. A copy."""
+    retained = stated.found.retained[stated.found.item_message]
+    quality = np.where(retained, np.uint8(Quality.RETAINED), np.uint8(0))
+    if stated.strange:
+        late = stated.outside & ~stated.bad
+        quality[late] |= np.uint8(Quality.LATE)
+        quality[late & (stated.offset < -OLD)] |= np.uint8(Quality.OLD)
+    quality[stated.bad] |= np.uint8(Quality.CLOCK)
     return quality
 
 
-def _by_receipt(time: I64, found: Decoded, there: I64, bad: Bools, has: Bools) -> None:
-    """Date by receipt what is not believed: an array keeps its spacing, its newest reading at receipt."""
-    for message in np.unique(found.item_message[bad]).tolist():
-        items = np.flatnonzero(bad & (found.item_message == message))
-        time[items] = there[items] - (found.item_ts[items].max() - found.item_ts[items])
-    several = np.bincount(found.item_message, minlength=len(found))
-    for message in np.flatnonzero(several > 1).tolist():
-        items = np.flatnonzero(~has & (found.item_message == message))
-        time[items] = there[items] - np.arange(len(items))[::-1]
+def _times(stated: Stated) -> I64:
+    """Of each item, as far as it is believed. What is not is dated by receipt: the newest of an array at it.
+
+    An array whose clock is wrong keeps its spacing; one without times is told apart by single nanoseconds.
+    """
+    time, message = np.where(stated.has, stated.at, stated.there), stated.found.item_message
+    bare = np.flatnonzero(~stated.has)
+    if len(bare):
+        time[bare] -= _followers(message[bare])
+    bad = np.flatnonzero(stated.bad)
+    if len(bad):
+        time[bad] = stated.there[bad] - _spacing(message[bad], stated.at[bad])
+    return time
+
+
+def _followers(message: I64) -> I64:
+    """How many items of the same message come after each item."""
+    return np.searchsorted(message, message, "right") - 1 - np.arange(len(message))
+
+
+def _spacing(message: I64, at: I64) -> I64:
+    """How long before the newest item of its message each item was measured (ns, never negative)."""
+    starts = np.flatnonzero(np.append(True, message[1:] != message[:-1]))
+    sizes = np.diff(np.append(starts, len(message)))
+    back = np.repeat(np.maximum.reduceat(at, starts), sizes) - at
+    far = back > SPACING
+    back[far] = SPACING + _followers(message)[far]
+    return back

@@ -19,7 +19,7 @@ from collector.core.config import Mqtt
 from collector.core.records import RecordKind
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
-from collector.ingest.recorder import Control, Recorder
+from collector.ingest.recorder import Journaled, Recorder
 from collector.ingest.session import Session
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,9 @@ class Ingest:
     ) -> None:
         """`mark` is the file that remembers that the broker has a session for us."""
         self._journal = journal
-        self._clock = Clock(journal.stamp)
-        self._recorder = Recorder(journal, self._now, journal.stamp or self._clock.now())
+        self.clock = Clock(journal.stamp)
+        """Its own; others may read how far it is ahead."""
+        self._recorder = Recorder(journal, self._now, journal.stamp or self.clock.now())
         self.session = Session(
             config,
             filters,
@@ -73,9 +74,9 @@ class Ingest:
         """Records of the collector's own that were handed over and are not on disk yet."""
         return self._asked - self._answered
 
-    def record(self, kind: RecordKind, body: dict[str, object]) -> Control:
+    def record(self, kind: RecordKind, body: dict[str, object]) -> Journaled:
         """Append a record of the collector's own; its future gets (stamp, offset), or the OSError."""
-        answer: Control = Future()
+        answer: Journaled = Future()
         answer.set_running_or_notify_cancel()  # whoever gives up waiting cannot trip the writer
         answer.add_done_callback(self._count)
         self._call(lambda: self._record(kind, body, answer))
@@ -138,7 +139,7 @@ class Ingest:
             self.tried.set_result(None)
         await self._stopping.wait()
 
-    def _record(self, kind: RecordKind, body: dict[str, object], answer: Control) -> None:
+    def _record(self, kind: RecordKind, body: dict[str, object], answer: Journaled) -> None:
         try:
             written = self._recorder.record(kind, body)
         except Exception as error:  # whoever waits gets it: nobody else is to fail of it
@@ -160,14 +161,14 @@ class Ingest:
         while self._jobs:
             self._jobs.popleft()()
 
-    def _count(self, _: Control) -> None:
+    def _count(self, _: Journaled) -> None:
         with self._lock:
             self._answered += 1
 
     def _now(self) -> int:
         """The stamp of what is received now; after a leap of the clock the journal hears of the gap first."""
-        now = self._clock.now()
-        if leap := self._clock.leap():
+        now = self.clock.now()
+        if leap := self.clock.leap():
             log.warning("the machine's clock leapt %.1f s ahead", leap / 1e9)
             self._recorder.leapt(leap, now)
         return now
@@ -186,7 +187,7 @@ async def _first_of(*work: Coroutine[Any, Any, Any]) -> None:
         task.result()
 
 
-def _pass_on(written: Control, answer: Control) -> None:
+def _pass_on(written: Journaled, answer: Journaled) -> None:
     if error := written.exception():
         answer.set_exception(error)
     else:

@@ -11,13 +11,14 @@ from typing import Protocol
 
 from collector.core.records import RecordKind
 
-Control = Future[tuple[int, int]]
+Journaled = Future[tuple[int, int]]
+"""Done once the record is synced: its (stamp, offset); else the OSError."""
 
 
 class Appender(Protocol):
     """The journal, as far as it is needed here."""
 
-    def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Control:
+    def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Journaled:
         """Append a record of the collector's own."""
 
 
@@ -75,7 +76,7 @@ class Recorder:
         if self.since is None:
             self._journal.control(RecordKind.WATERMARK, {}, self._now())
 
-    def record(self, kind: RecordKind, body: dict[str, object]) -> Control:
+    def record(self, kind: RecordKind, body: dict[str, object]) -> Journaled:
         """A record of the collector's own; its future gets (stamp, offset)."""
         self.cover()
         return self._journal.control(kind, body, self._now())

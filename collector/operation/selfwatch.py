@@ -9,10 +9,13 @@ from collector.api.backupwatch import BackupWatch
 from collector.api.collector import Collector, RunningParts
 from collector.core.records import RecordKind
 from collector.storage.keeper import Keeper
+from devices.catalogue import CLOCK_AHEAD, CLOCK_OFF
 
 TICK = 1.0
 REPEAT = 30.0
 """Without a change the readings are written this often (seconds)."""
+CLOCK_MATTERS = 5.0
+"""Seconds: a clock that is off by more is written down at once."""
 REMEMBER = 600.0
 """Seconds for which a loss of messages, or of the session at the broker, keeps its alarm up."""
 
@@ -26,7 +29,7 @@ class SelfWatch:
         self._collector = collector
         self._backups = BackupWatch(parts.config)
         self._dropped = 0
-        self._late = False
+        self._late = self._clock_off = False
         self._dropped_at = -REMEMBER
         self._flags: dict[str, float] = {}
         self._written_at = -REPEAT
@@ -43,14 +46,22 @@ class SelfWatch:
         """Write what has changed, or everything if the last time is long ago."""
         flags = self.flags(now)
         late = self._backups.late_h(time.time_ns())
-        if bool(late) != self._late or flags != self._flags or now - self._written_at >= REPEAT:
+        clock = self._clock()
+        off = clock[CLOCK_OFF] > CLOCK_MATTERS
+        changed = (bool(late), off, flags) != (self._late, self._clock_off, self._flags)
+        if changed or now - self._written_at >= REPEAT:
             self._flags, self._written_at = flags, now
-            self._late = bool(late)
+            self._late, self._clock_off = bool(late), off
             parts, lag = self._parts, self._collector.store_lag()
-            body: dict[str, object] = {**flags, "store_lag_s": lag, **self._keeper.sizes()}
+            body: dict[str, object] = {**flags, **clock, "store_lag_s": lag, **self._keeper.sizes()}
             if late is not None:
                 body["backup_late_h"] = late
             parts.recorder.record(RecordKind.HEALTH, body)
+
+    def _clock(self) -> dict[str, float]:
+        """How far the stamps lead the machine's clock, and how far off that one is, or they are. Seconds."""
+        ahead, off = self._parts.recorder.clock.ahead, abs(self._parts.alarming.course.clock_off)
+        return {CLOCK_AHEAD: round(ahead / 1e9, 3), CLOCK_OFF: round(max(ahead, off) / 1e9, 3)}
 
     def flags(self, now: float) -> dict[str, float]:
         """What is wrong, by metric of the device kind `collector`."""

@@ -12,18 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collector.alarms.engine import Engine
+from collector.alarms.rules import parse_rules
 from collector.core.bundle import BundleError
-from collector.core.readings import DEVICE, Quality, SeriesKey, SeriesTable
+from collector.core.readings import DEVICE, Quality, Readings, SeriesKey, SeriesTable
 from collector.core.records import Batch, Flag
 from collector.core.roster import Part, numbers, roster
 from collector.ingest.dating import Dating
 from collector.ingest.decode import Decoder
+from devices.payload.native import MAX_TS
 from devices.region import Region
 from simulators.regions import write_region
 
 S = 10**9
 NOW = 1_764_000_000 * S
 HOUR = 3600 * S
+WEEK = 7 * 24 * HOUR
 DAWN = 1_577_836_800 * S
 SITES = ("load-000000", "load-000001")
 
@@ -66,16 +70,17 @@ class Reference:
             item["clocked"] = "ts" in item and "age_ms" not in item
             item["at"] = item["ts"] * 10**6 if "ts" in item else None
             if "age_ms" in item:
-                item["at"] = received - item["age_ms"] * 10**6
+                item["at"] = max(0, received - item["age_ms"] * 10**6)
             at = item["at"]
             item["bad"] = at is not None and (at - received > 10 * S or at < DAWN)
             item["outside"] = at is not None and not item["bad"] and at - received < -60 * S
+            item["ahead"] = at is not None and at - received > S // 10
         self._judge(number, device, received, [i for i in items if i["clocked"] and not retained])
         copy = self._copy(message, suffix, tree, items)
         self.told.copies.append(copy)
         self._date(received, items)
         for item in items if not copy else []:
-            self._rows(site, device, item, retained)
+            self._rows(site, device, item, received, retained)
 
     def _judge(self, number: int, device: str, received: int, items: list[dict[str, Any]]) -> None:
         if not items:
@@ -102,7 +107,7 @@ class Reference:
         return count + 1 >= 5 and received - since >= 120 * S
 
     def _copy(self, message: Message, suffix: str, tree: Any, items: list[dict[str, Any]]) -> bool:
-        unsure = [i for i in items if not i["clocked"] or i["bad"] or i["outside"]]
+        unsure = [i for i in items if not i["clocked"] or i["bad"] or i["outside"] or i["ahead"]]
         parts = tree if isinstance(tree, list) else [tree]
         marked = any("ts" in part or "seq" in part for part in parts)
         if not marked or not (unsure or suffix != "tele"):
@@ -116,8 +121,9 @@ class Reference:
     @staticmethod
     def _date(received: int, items: list[dict[str, Any]]) -> None:
         bad = [item for item in items if item["bad"]]
-        for item in bad:
-            item["time"] = received - (max(other["at"] for other in bad) - item["at"])
+        for behind, item in enumerate(reversed(bad)):
+            back = max(other["at"] for other in bad) - item["at"]
+            item["time"] = received - (back if back <= WEEK else WEEK + behind)
         bare = [item for item in items if item["at"] is None]
         for back, item in enumerate(reversed(bare)):
             item["time"] = received - back
@@ -127,15 +133,16 @@ class Reference:
             old = late and item["at"] - received < -24 * HOUR
             item["quality"] = late * Quality.LATE | old * Quality.OLD | item["bad"] * Quality.CLOCK
 
-    def _rows(self, site: str, device: str, item: dict[str, Any], retained: bool) -> None:
+    def _rows(self, site: str, device: str, item: dict[str, Any], received: int, retained: bool) -> None:
         for metric, value in item["values"].items():
             if value is None:
                 continue
             key, quality = SeriesKey(site, device, metric), item["quality"] | retained * Quality.RETAINED
-            newer = item["time"] > self.last.get(key, -(2**63))
-            if newer:
+            last = self.last.get(key, -(2**63))
+            newer = item["time"] > last
+            if newer or last > received + 10 * S:
                 self.last[key] = item["time"]
-            elif item["at"] is not None and not item["bad"] and not quality:
+            elif last <= received and item["at"] is not None and not item["bad"] and not quality:
                 quality = Quality.LATE
             self.told.rows.append((key, item["time"], float(value), int(quality), newer))
 
@@ -159,7 +166,7 @@ class Columns:
         self.decoder = Decoder(self.table, {}.__getitem__)
         self.dating = Dating.load(self.table, kept, numbers(self.table, series))
 
-    def take(self, messages: list[Message]) -> None:
+    def take(self, messages: list[Message]) -> Readings:
         batch = journaled(messages)
         found = self.decoder.decode(batch, self.region)
         dated = self.dating.date(batch, found)
@@ -171,6 +178,7 @@ class Columns:
         self.told.copies += dated.copy.tolist()
         self.told.clocks += [(self.count + message, wrong) for message, wrong in dated.clock]
         self.count += len(messages)
+        return rows
 
 
 def journaled(messages: list[Message]) -> Batch:
@@ -190,7 +198,9 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Region:
 STEADY = st.integers(-5, 5).map(lambda jitter: -HOUR + jitter * S // 2)
 OFFSET = st.one_of(
     STEADY,
-    st.sampled_from([0, -S, 9 * S, 10 * S, 11 * S, HOUR, -59 * S, -60 * S, -61 * S, -300 * S]),
+    st.sampled_from(
+        [0, -S, S // 20, S // 2, 9 * S, 10 * S, 11 * S, HOUR, -59 * S, -60 * S, -61 * S, -300 * S]
+    ),
     st.sampled_from([-23 * HOUR, -25 * HOUR, -24 * HOUR, -NOW, -(NOW - DAWN) - S, -(NOW - DAWN) + HOUR]),
 )
 PACE = st.sampled_from([10**6, S, 10 * S, 29 * S, 30 * S, 31 * S, 61 * S, 599 * S, 601 * S])
@@ -293,6 +303,34 @@ def test_a_router_that_booted_in_1970_keeps_the_spacing_of_its_array(region: Reg
     assert told(region, tele(NOW, many)) == [(-4 * S, 4), (-3 * S, 4), (0, 4)]
 
 
+def test_an_array_of_nonsense_is_dated_within_a_week_before_its_receipt(region: Region) -> None:
+    ends = [{"ts": MAX_TS, "values": {"latency_ms": 1}}, {"age_ms": MAX_TS, "values": {"latency_ms": 2}}]
+    assert told(region, tele(NOW, ends)) == [(0, 4), (-WEEK, 4)]
+
+
+def test_a_copy_of_a_reading_from_a_clock_that_is_ahead_is_told(region: Region) -> None:
+    ahead = at(5 * S)
+    copy = Message(NOW + S, ahead.topic, ahead.payload, int(Flag.DUP))
+    columns = Columns(region)
+    columns.take([ahead, copy])
+    assert columns.told.copies == [False, True]
+
+
+def test_a_clock_that_was_ahead_and_is_set_right_makes_no_reading_late(region: Region) -> None:
+    columns = Columns(region)
+    columns.take([at(9 * S), tele(NOW + S, {"ts": (NOW + S) // 10**6, "values": {"latency_ms": 1}})])
+    assert [(quality, newer) for *_, quality, newer in columns.told.rows] == [(0, True), (0, False)]
+
+
+def test_a_last_time_that_is_to_come_heals_with_the_next_reading(region: Region) -> None:
+    columns = Columns(region)
+    columns.take([at(-5 * S)])
+    columns.dating.last[:] = NOW + 59 * 365 * 24 * HOUR  # as an older program's snapshot, or a store, may say
+    columns.wake_anew()
+    columns.take([at(0), at(1 * S)])
+    assert [(quality, newer) for *_, quality, newer in columns.told.rows[1:]] == [(0, False), (0, True)]
+
+
 def test_an_array_without_times_beside_a_refused_message_keeps_all_its_readings(region: Region) -> None:
     many = [{"values": {"latency_ms": n}} for n in (1, 2)]
     assert told(region, tele(NOW - S, []), tele(NOW, many)) == [(-1, 0), (0, 0)]
@@ -339,6 +377,51 @@ def test_memory_of_copies_is_let_go_after_ten_minutes(region: Region) -> None:
     columns.take([tele(NOW + 601 * S, {"seq": 3, "values": {"latency_ms": 1}})])
     assert len(columns.dating._recent) == 1
     assert not any(columns.told.copies)
+
+
+ANY_TIME = st.one_of(
+    st.integers(0, MAX_TS),
+    st.sampled_from([0, MAX_TS]),
+    st.integers(-(10**6), 10**6).map(lambda n: NOW // 10**6 + n),
+)
+ANY_ITEM = st.fixed_dictionaries(
+    {"values": st.just({"loss_pct": 0})},
+    optional={"ts": ANY_TIME, "age_ms": st.integers(0, 10**5) | ANY_TIME, "seq": st.integers(0, 3)},
+)
+ANY_MESSAGE = st.tuples(
+    st.integers(0, 15 * S), ANY_ITEM | st.lists(ANY_ITEM, min_size=1, max_size=4), st.sampled_from([0, 1, 2])
+)
+LOSS = b"""
+[[rule]]
+name = "loss"
+select = { kind = "router", metric = "loss_pct" }
+when = { above = 5.0, for = "7s" }
+severity = "major"
+summary = { id = "{value}", en = "{value}" }
+"""
+
+
+@settings(max_examples=150, deadline=None)
+@given(story=st.lists(ANY_MESSAGE, max_size=8), wait=st.integers(1, 20 * S), lag=st.integers(0, S // 2))
+def test_after_any_messages_whatever_a_live_reading_raises_within_its_for(
+    region: Region, story: list[tuple[int, object, int]], wait: int, lag: int
+) -> None:
+    columns, rules = Columns(region), parse_rules({"rules/r.toml": LOSS}, region)
+    engine, now = Engine(columns.table), NOW
+    engine.region(region, rules, NOW, 0)
+
+    def take(message: Message) -> None:
+        readings = columns.take([message])
+        engine.rows(readings, np.zeros(len(readings), np.int64))
+        assert (readings.time <= message.received + 10 * S).all()
+
+    for pause, tree, flags in story:
+        now += pause + 1
+        take(tele(now, tree, flags))
+    now += wait + lag
+    take(tele(now, {"ts": -(-(now - lag) // 10**6), "values": {"loss_pct": 9}}))
+    engine.advance(now + 7 * S, 0)
+    assert [alert.condition for alert in engine.alerts.values()] == ["active"]
 
 
 def test_a_snapshot_of_something_else_is_refused() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.core.records import RecordKind
-from collector.ingest.recorder import Control, Recorder
+from collector.ingest.recorder import Journaled, Recorder
 
 
 class Paper:
@@ -17,7 +17,7 @@ class Paper:
     def __init__(self) -> None:
         self.lines: list[tuple[RecordKind, int, int | None]] = []
 
-    def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Control:
+    def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Journaled:
         start = body.get("from")
         assert start is None or isinstance(start, int)
         self.lines.append((kind, received, start))

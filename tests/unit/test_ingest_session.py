@@ -19,7 +19,7 @@ from collector.core.config import Mqtt
 from collector.core.records import Flag, RecordKind
 from collector.ingest.connection import HEAD, MAX_PAYLOAD, MAX_TOPIC, Connection
 from collector.ingest.pack import Pack
-from collector.ingest.recorder import Control, Recorder
+from collector.ingest.recorder import Journaled, Recorder
 from collector.ingest.rivals import FORGET, PAUSE_FIRST, PAUSE_MOST, SUSPECT, Rivals
 from collector.ingest.session import BrokerRefusedError, Session
 from devices.problems import Problems
@@ -84,7 +84,7 @@ class Paper:
     def __init__(self) -> None:
         self.lines: list[tuple[RecordKind, dict[str, object]]] = []
 
-    def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Control:
+    def control(self, kind: RecordKind, body: dict[str, object], received: int) -> Journaled:
         self.lines.append((kind, body))
         return Future()
 
