@@ -1,5 +1,8 @@
-// The collector's API, as the page uses it: session cookie, one shape of error.
+// The collector's API, as the page uses it: session cookie, one shape of error, and an end to every wait.
+import { t } from "./i18n.js";
+
 const PAGE = 1000;
+const WAIT_S = 15;
 
 export class Failed extends Error {
   constructor(status, body, retryAfter) {
@@ -10,8 +13,16 @@ export class Failed extends Error {
   }
 }
 
-async function call(method, path, body) {
-  let answer;
+/** Why it failed, in the operator's words where it is a matter of the connection. `status` is 0 then. */
+export function why(error) {
+  if (error.status) return error.message;
+  return error.cause?.name === "TimeoutError" ? t("error.timeout", { s: WAIT_S }) : t("error.unreachable");
+}
+
+/** Ends of itself after WAIT_S seconds, and with `signal`, whose reason it then throws. */
+async function call(method, path, body, signal = null) {
+  const limit = AbortSignal.timeout(WAIT_S * 1000);
+  let answer, text;
   try {
     answer = await fetch(`/api/v1${path}`, {
       method,
@@ -19,12 +30,13 @@ async function call(method, path, body) {
       body: body ? JSON.stringify(body) : undefined,
       credentials: "same-origin",
       cache: "no-store",
-      signal: AbortSignal.timeout(15000),
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
+    text = await answer.text();
   } catch (error) {
-    throw new Failed(0, { error: String(error.message ?? error) });
+    signal?.throwIfAborted();
+    throw Object.assign(new Failed(0, { error: String(error.message ?? error) }), { cause: error });
   }
-  const text = await answer.text();
   let found = null;
   try {
     found = text ? JSON.parse(text) : null;
@@ -37,17 +49,17 @@ async function call(method, path, body) {
 
 const query = (values) => new URLSearchParams(Object.entries(values).filter(([, v]) => v !== "" && v != null));
 
-export const get = (path, values = {}) => call("GET", `${path}?${query(values)}`);
+export const get = (path, values = {}, signal = null) => call("GET", `${path}?${query(values)}`, undefined, signal);
 export const post = (path, body) => call("POST", path, body);
 export const del = (path) => call("DELETE", path);
 
 /** All pages of a list, one after the other; what else the first page says is kept. */
-export async function all(path, name, values = {}, most = 5000) {
-  const first = await get(path, { ...values, limit: PAGE });
+export async function all(path, name, values = {}, signal = null, most = 5000) {
+  const first = await get(path, { ...values, limit: PAGE }, signal);
   const rows = [...first[name]];
   let { next } = first;
   while (next !== null && rows.length < most) {
-    const page = await get(path, { ...values, limit: PAGE, cursor: next });
+    const page = await get(path, { ...values, limit: PAGE, cursor: next }, signal);
     rows.push(...page[name]);
     next = page.next;
   }

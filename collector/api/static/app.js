@@ -86,7 +86,7 @@ async function enter() {
 }
 
 async function showRegion() {
-  const found = await all("/sites", "sites", {}, MOST_SITES);
+  const found = await all("/sites", "sites", {}, null, MOST_SITES);
   sites = new Map(found.sites.map((site) => [site.id, site]));
   ({ region, version } = found);
   polled = Date.now();
@@ -102,7 +102,7 @@ async function showRegion() {
 /** How the sites stand: only those that changed come. */
 async function poll() {
   polled = Date.now();
-  const found = await all("/sites", "sites", { since: version }, MOST_SITES);
+  const found = await all("/sites", "sites", { since: version }, null, MOST_SITES);
   if (found.region.hash !== region.hash) {
     await showRegion();
     return readings.showSites([...sites.values()], region.centre);

@@ -1,5 +1,5 @@
 // One alert in full: facts, what may be done about it, and its trail.
-import { get, post } from "./api.js";
+import { get, post, why } from "./api.js";
 import { began, find, isOpen, isTodo, stateOf } from "./alerts.js";
 import { $, el, setText } from "./dom.js";
 import { metricName, quantity, said, t, when } from "./i18n.js";
@@ -105,6 +105,7 @@ async function act(name) {
   const id = shown;
   const body = { comment };
   if (name === "shelve") body.seconds = Number($("shelve-for").value);
+  setText($("dialog-error"), "");
   busy(true);
   try {
     await post(`/alerts/${encodeURIComponent(id)}/${name}`, body);
@@ -112,12 +113,14 @@ async function act(name) {
     setText($("dialog-error"), "");
     if (name === "ack" || name === "shelve") $("dialog").close();
   } catch (error) {
-    const key = error.status === 409 ? "act.refused" : "act.failed";
-    setText($("dialog-error"), t(key, { error: error.message }));
+    setText($("dialog-error"), t(failure(error), { error: why(error) }));
   } finally {
     busy(false);
   }
 }
+
+/** Without an answer nobody knows whether it was done. */
+const failure = ({ status }) => (status === 409 ? "act.refused" : status === 0 ? "act.unsure" : "act.failed");
 
 function busy(is) {
   for (const button of $("dialog-act").querySelectorAll("button")) button.disabled = is;
@@ -129,7 +132,7 @@ async function loadTrail() {
   try {
     steps = (await get(`/alerts/${encodeURIComponent(id)}/trail`)).trail;
   } catch (error) {
-    setText($("dialog-error"), t("act.failed", { error: error.message }));
+    setText($("dialog-error"), t("act.failed", { error: why(error) }));
   }
   if (id !== shown) return;
   const list = steps.map(step).reverse();

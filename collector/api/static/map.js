@@ -60,7 +60,7 @@ function create() {
 export async function show(list, cut = false) {
   sites = new Map(list.map((site) => [site.id, site]));
   standings.clear();
-  const [areas, links] = await Promise.all([boundaries().catch(() => null), all("/links", "links", {}, MOST).catch(() => ({ links: [] }))]);
+  const [areas, links] = await Promise.all([boundaries().catch(() => null), all("/links", "links", {}, null, MOST).catch(() => ({ links: [] }))]);
   const placed = list.filter(mapped);
   const empty = placed.length === 0 && !areas?.features?.length;
   $("columns").classList.toggle("mapless", empty);

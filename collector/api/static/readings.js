@@ -1,5 +1,5 @@
 // A device's readings: pick a site, a device, a metric; the chart follows live.
-import { all, get } from "./api.js";
+import { all, get, why } from "./api.js";
 import { $, el, kept, press, setText, shape } from "./dom.js";
 import { ago, getZone, metricName, now, number, quantity, t } from "./i18n.js";
 
@@ -16,7 +16,8 @@ let range = Number(kept.get("range", HOUR_S)) === 86400 ? 86400 : HOUR_S;
 let on; // follow(site), pick(site), words(site): what the page does about a site
 let rows = [[], []]; // times in s, values; for a day also the lowest and the highest
 let plot = null;
-let asked = 0;
+let reading = new AbortController(); // ends what is still asked for about the site shown before
+let drawing = new AbortController(); // and about the series shown before
 let loaded = 0;
 
 export function setUp(given) {
@@ -50,30 +51,55 @@ export async function showSites(sites, first) {
 
 /** Show one series; from an alert, for instance. */
 export async function show(site, deviceId, name) {
-  if (shown !== site) await chooseSite(site, deviceId, name);
+  if (shown !== site || devices.length === 0) await chooseSite(site, deviceId, name);
   else if (deviceId) chooseDevice(deviceId, name);
 }
 
+/** Nothing of the site before stays under this one's name, not even while its own devices are on their way. */
 async function chooseSite(id, wantedDevice = kept.get("device", ""), wantedMetric = kept.get("metric", "")) {
   shown = id;
   $("site").value = id; // stays empty for a site without devices, which the list does not offer
   kept.set("site", id);
-  const mine = (asked += 1);
-  const found = (await all("/devices", "devices", { site: id })).devices;
-  if (mine !== asked) return;
-  devices = found;
   on.follow(id);
+  empty(t("readings.loading"));
+  const mine = renew();
+  try {
+    devices = await devicesOf(id, mine);
+  } catch (error) {
+    if (!mine.aborted) empty(t("readings.unread", { error: why(error) }));
+    return;
+  }
+  begin(wantedDevice, wantedMetric);
+}
+
+function renew() {
+  reading.abort();
+  reading = new AbortController();
+  return reading.signal;
+}
+
+/** Throws also when the answer came but another site has been chosen meanwhile. */
+async function devicesOf(site, signal) {
+  const found = (await all("/devices", "devices", { site }, signal)).devices;
+  signal.throwIfAborted();
+  return found;
+}
+
+function begin(wantedDevice = kept.get("device", ""), wantedMetric = kept.get("metric", "")) {
   drawDevices();
   const some = devices.find((d) => d.id === wantedDevice) ?? devices.find((d) => d.metrics.some((m) => m.at)) ?? devices[0];
   if (some) chooseDevice(some.id, wantedMetric);
-  else nothing();
+  else empty(t("readings.no_devices"));
 }
 
-function nothing() {
+function empty(words) {
+  drawing.abort();
+  devices = [];
   device = metric = null;
+  drawDevices();
   $("metrics").replaceChildren();
   setText($("chart-title"), "");
-  clear(t("readings.no_devices"));
+  clear(words);
 }
 
 function chooseDevice(id, wanted = metric?.name) {
@@ -171,13 +197,12 @@ function title() {
 
 /** The site's devices anew: presence and staleness are the collector's to judge. */
 export async function refresh() {
-  const site = shown;
-  if (!site) return;
-  const found = (await all("/devices", "devices", { site })).devices;
-  if (site !== shown) return;
+  if (!shown) return;
+  const found = await devicesOf(shown, reading.signal);
   const looks = (list) => list.map((d) => `${d.id} ${d.presence}`).join();
   const unchanged = looks(found) === looks(devices);
   devices = found;
+  if (!device) return begin();
   if (!unchanged) drawDevices();
   const same = devices.find((d) => d.id === device?.id);
   if (!same) return;
@@ -189,14 +214,14 @@ export async function refresh() {
 }
 
 /** A reading from the stream. */
-export function take(reading) {
-  const found = metricOf(reading.device, reading.metric);
+export function take(fresh) {
+  const found = fresh.site === shown && metricOf(fresh.device, fresh.metric);
   if (!found) return;
-  Object.assign(found, { value: reading.value, at: reading.t, received: reading.received, stale: false });
-  if (device?.id !== reading.device || metric?.name !== reading.metric || range !== HOUR_S || !plot) return;
-  const s = reading.t / 1000;
+  Object.assign(found, { value: fresh.value, at: fresh.t, received: fresh.received, stale: false });
+  if (device?.id !== fresh.device || metric?.name !== fresh.metric || range !== HOUR_S || !plot) return;
+  const s = fresh.t / 1000;
   if (rows[0].length && s <= rows[0].at(-1)) return;
-  const all = [[...rows[0], s], [...rows[1], reading.value]];
+  const all = [[...rows[0], s], [...rows[1], fresh.value]];
   const first = all[0].findIndex((time) => time > s - range);
   rows = all.map((column) => column.slice(Math.max(0, first)));
   paint();
@@ -214,16 +239,18 @@ export const reload = () => metric && load();
 async function load() {
   press($("ranges"), "range", range);
   title();
-  const mine = (asked += 1);
+  drawing.abort();
+  drawing = new AbortController();
+  const { signal } = drawing;
   loaded = Date.now();
   const to = Math.round(now()) + 10000;
   const ask = { site: device.site, device: device.id, metric: metric.name, from: to - range * 1000, to };
   try {
-    const found = range === HOUR_S ? await raw(ask) : await banded(ask);
-    if (mine !== asked) return;
+    const found = range === HOUR_S ? await raw(ask, signal) : await banded(ask, signal);
+    if (signal.aborted) return;
     rows = found;
   } catch (error) {
-    if (mine === asked) clear(t("readings.failed", { error: error.message }));
+    if (!signal.aborted) clear(t("readings.failed", { error: why(error) }));
     return;
   }
   if (rows[0].length === 0) clear(t("readings.none"));
@@ -232,12 +259,12 @@ async function load() {
 
 const columns = (points) => [points.map(([ms]) => ms / 1000), points.map(([, value]) => value)];
 
-async function raw(ask) {
-  return columns((await get("/series", ask)).points);
+async function raw(ask, signal) {
+  return columns((await get("/series", ask, signal)).points);
 }
 
-async function banded(ask) {
-  const one = async (agg) => columns((await get("/series", { ...ask, step: DAY_STEP_MS, agg })).points);
+async function banded(ask, signal) {
+  const one = async (agg) => columns((await get("/series", { ...ask, step: DAY_STEP_MS, agg }, signal)).points);
   const [mean, low, high] = await Promise.all(["mean", "min", "max"].map(one));
   const at = ([times, values]) => new Map(times.map((time, n) => [time, values[n]]));
   const lows = at(low);
