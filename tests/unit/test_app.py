@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -13,11 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from collector.operation.keeper import Keeper
 
 from collector import app
 from collector.core.config import Config, load
 from collector.followers.storing import Storing
+from collector.state import State
+from collector.storage.keeper import Keeper
 from collector.supervision.claims import claimed_folder, claimed_port
 from devices.problems import Faults, Problems
 
@@ -51,7 +53,13 @@ async def running(config: Config) -> AsyncIterator[asyncio.Task[None]]:
 
 
 def get(config: Config, path: str) -> str:
-    with urllib.request.urlopen(f"http://{config.http.listen}{path}", timeout=5) as answer:
+    state = State(config.data.dir / "state.db")
+    token = state.create_token("viewer", "test", time.time_ns())
+    state.close()
+    asked = urllib.request.Request(
+        f"http://{config.http.listen}{path}", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(asked, timeout=5) as answer:
         return answer.read().decode()
 
 

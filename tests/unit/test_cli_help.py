@@ -37,7 +37,7 @@ def test_every_command_of_the_design_is_there() -> None:
     wanted |= {"storage plan", "storage admit"}
     wanted |= {"storage copy", "storage import"}
     wanted |= {"backup", "backup init", "backup list", "restore"}
-    wanted |= {"storage export"}
+    wanted |= {"storage export", "replay"}
     assert COMMANDS.keys() == wanted
 
 

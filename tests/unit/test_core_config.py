@@ -83,7 +83,7 @@ WRONG = {
     "[[notify.webhook]]\nname = 'a'": ("nagari.toml:1: notify.webhook.0.url", "required", "write it"),
     "[http]\nlisten = '127.0.0.1:8080'\nzzz = 1": (
         "nagari.toml:3: http.zzz",
-        "one of listen, secure_cookie was meant",
+        "one of listen, secure_cookie, hosts",
     ),
     "data = {dirr = 'x'}": ("nagari.toml:1: data.dirr", "did you mean dir?"),
 }

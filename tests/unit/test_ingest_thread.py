@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.core.config import Journal as Caps
+from collector.core.config import JournalSettings as Caps
 from collector.core.config import Mqtt
 from collector.core.records import RecordKind
+from collector.ingest.files import FileLog
 from collector.ingest.ingest import Ingest
 from collector.ingest.journal import Journal
 from collector.ingest.pack import Pack
@@ -24,9 +25,13 @@ class Desk:
     """A real journal, and ingest whose broker is away."""
 
     def __init__(self, folder: Path) -> None:
-        self.journal = Journal(folder / "journal", Caps(), Reserve(folder / "reserve", 4096), self._durable)
+        self.journal = Journal(
+            FileLog(folder / "journal", Caps()), Reserve(folder / "reserve", 4096), self._durable
+        )
         self.journal.open()
-        self.ingest = Ingest(Mqtt(url="mqtt://127.0.0.1:1"), ["x"], self.journal, unacked_bytes=1000)
+        self.ingest = Ingest(
+            Mqtt(url="mqtt://127.0.0.1:1"), ["x"], self.journal, unacked_bytes=1000, mark=folder / "mark"
+        )
         self.raised: list[Exception] = []
 
     def _durable(self, packs: list[Pack]) -> None:

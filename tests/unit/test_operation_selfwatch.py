@@ -37,8 +37,11 @@ def parts(consumer: ChannelConsumer) -> Any:
         config=Config(),
         storing=SimpleNamespace(ledger=SimpleNamespace(dropped=0), status="ok"),
         journal=SimpleNamespace(full=False, damage=[]),
-        decoder=SimpleNamespace(unclaimed=[]),
-        keeper=SimpleNamespace(flags=dict),
+        state=SimpleNamespace(damage=""),
+        decoder=SimpleNamespace(directory=lambda _: SimpleNamespace(unclaimed=0)),
+        alarming=SimpleNamespace(course=SimpleNamespace(region=None)),
+        supervisor=SimpleNamespace(up=lambda _: True, troubles=dict),
+        session=SimpleNamespace(lost_at=-1e9, lost_s=0.0, rivals=SimpleNamespace(at=-1e9)),
         consumers=[consumer],
     )
 
@@ -56,7 +59,7 @@ async def test_a_note_that_does_not_arrive_is_flagged(tmp_path: Path, error: Not
     alert = Alert("a1", "rule", "v1", "s", "d", "m", "critical", "active", 1, 1.0, 1)
     state.commit(10, [Transition("raised", 1, 0, alert)], lambda _: {"en": "Power"})
     consumer = ChannelConsumer(Refusing(error), state)
-    watch = SelfWatch(parts(consumer), None)  # type: ignore[arg-type]
+    watch = SelfWatch(parts(consumer), SimpleNamespace(flags=dict), None)  # type: ignore[arg-type]
     before = watch.flags(1000.0)
     task = asyncio.create_task(consumer.run())
     async with asyncio.timeout(10):
