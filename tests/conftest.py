@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,13 @@ NOT_TRIED = (
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was not tried for want of a server must not look like a pass."""
+    """Which part took how long; and what was not tried for want of a server must not look like a pass."""
+    spent: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            spent["/".join(report.nodeid.split("/")[:2])] += report.duration
+    for part, seconds in spent.most_common():
+        terminalreporter.line(f"{part}: {seconds:.0f} s of tests")
     for reason, title, mend in NOT_TRIED:
         skipped = sum(reason in str(report.longrepr) for report in terminalreporter.getreports("skipped"))
         if skipped:

@@ -218,13 +218,14 @@ export function take(fresh) {
   const found = fresh.site === shown && metricOf(fresh.device, fresh.metric);
   if (!found) return;
   Object.assign(found, { value: fresh.value, at: fresh.t, received: fresh.received, stale: false });
-  if (device?.id !== fresh.device || metric?.name !== fresh.metric || range !== HOUR_S || !plot) return;
+  if (device?.id !== fresh.device || metric?.name !== fresh.metric || range !== HOUR_S) return;
   const s = fresh.t / 1000;
   if (rows[0].length && s <= rows[0].at(-1)) return;
   const all = [[...rows[0], s], [...rows[1], fresh.value]];
   const first = all[0].findIndex((time) => time > s - range);
   rows = all.map((column) => column.slice(Math.max(0, first)));
-  paint();
+  if (plot) paint();
+  else draw();
 }
 
 /** After a change of language. */
@@ -253,6 +254,9 @@ async function load() {
     if (!signal.aborted) clear(t("readings.failed", { error: why(error) }));
     return;
   }
+  // What came last may be on its way into the store still.
+  const last = metricOf(device.id, metric.name);
+  if (rows[0].length === 0 && range === HOUR_S && last?.at >= ask.from) rows = [[last.at / 1000], [last.value]];
   if (rows[0].length === 0) clear(t("readings.none"));
   else draw();
 }

@@ -13,9 +13,10 @@ import uvicorn
 
 from collector import app
 from collector.cli.main import main
-from collector.ingest import journal, recorder
-from collector.operation import keeper, reloading, selfwatch
+from collector.ingest import files, recorder
+from collector.operation import reloading, selfwatch
 from collector.state import State
+from collector.storage import keeper
 from collector.store.duckdb import DuckStore
 from collector.supervision import watchdog
 
@@ -35,7 +36,7 @@ def hang(*_: object) -> None:
 
 
 BREAKS: dict[str, tuple[Any, str, Callable[..., None]]] = {
-    "journal": (journal, "write_all", eio),
+    "journal": (files, "write_all", eio),
     "storing": (DuckStore, "commit", fail),
     "alarming": (State, "commit", fail),
     "ingest": (recorder.Recorder, "cover", fail),
@@ -46,7 +47,7 @@ BREAKS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "reload": (reloading.Reloading, "renew", fail),
     "main loop hangs": (selfwatch.SelfWatch, "look", hang),
     "ingest hangs": (recorder.Recorder, "cover", hang),
-    "journal hangs": (journal, "write_all", hang),
+    "journal hangs": (files, "write_all", hang),
     "alarming hangs": (State, "commit", hang),
     "storing hangs": (DuckStore, "commit", hang),
 }
