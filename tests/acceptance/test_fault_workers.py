@@ -42,7 +42,7 @@ class Breakable(Rig):
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Breakable]:
-    rig = Breakable(tmp_path / "rig", sites=5, rules=RULES)
+    rig = Breakable(tmp_path / "rig", sites=5, rules=RULES, env={"NAGARI_HTTP__OPEN_METRICS": "true"})
     rig.broker.start()
     yield rig
     rig.end()
@@ -160,7 +160,7 @@ def test_state_db_that_somebody_holds_for_long_ends_nothing(rig: Breakable) -> N
     with sqlite3.connect(rig.data / "state.db", isolation_level=None) as other:
         other.execute("begin immediate")
         publish(rig, 500.0)
-        wait_for("housekeeping failed", lambda: "housekeeping stopped (OperationalError" in rig.tail(), 30)
+        wait_for("housekeeping failed", lambda: "housekeeping stopped (StateError" in rig.tail(), 30)
         other.execute("rollback")
     wait_for("the alert is there", lambda: alerts(rig, "slow"), 25)
     assert rig.pid == pid
