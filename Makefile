@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.setup-done
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip
 
-.PHONY: help setup run test check format bench servers constraints clean
+.PHONY: help setup run test quick check format bench servers constraints clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,10 @@ run: setup ## the demo on this machine: broker, agent, collector, page
 	$(BIN)/nagari demo
 
 test: setup servers ## the whole suite, against a real broker and browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --durations 15 --durations-min 5
+
+quick: setup ## the unit tests that need no server: while you work
+	$(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit --ignore tests/unit/test_cli_demo.py --ignore tests/unit/test_storage_years.py
 
 check: setup ## style, types, floors
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ let watcher = () => {};
 let here = ""; // the site whose alerts are marked
 let only = false; // and whether they alone are listed
 
-export const isOpen = (alert) => alert.condition === "active" || (alert.condition === "cleared" && !alert.acked);
+export const isOpen = (alert) => alert.condition === "active" || (!alert.acked && alert.count > 0);
 export const isTodo = (alert) => isOpen(alert) && !alert.acked && alert.holds.length === 0;
 
 export function setUp(given, onOpen) {
@@ -117,7 +117,7 @@ function matches(alert) {
 }
 
 export function draw(fresh = null) {
-  const shown = { open: isOpen, todo: isTodo, all: (alert) => alert.condition !== "pending" }[view] ?? isOpen;
+  const shown = { open: isOpen, todo: isTodo, all: (alert) => alert.condition !== "pending" || isOpen(alert) }[view] ?? isOpen;
   const inView = [...alerts.values()].filter(shown);
   const found = inView.filter(matches).sort(order);
   press($("views"), "view", view);

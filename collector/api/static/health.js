@@ -4,14 +4,14 @@ import { has, number, t } from "./i18n.js";
 
 const PARTS = ["mqtt", "journal", "store", "alarms"]; // always shown; other parts only in trouble
 let before = null;
-let rates = { received: null, values: null };
+let rates = { values: null };
 
 export function showHealth(stats) {
   rate(stats);
   const others = Object.keys(stats.health).filter((name) => !PARTS.includes(name) && stats.health[name] !== "ok");
   const parts = [...PARTS.filter((name) => name in stats.health), ...others];
   const tiles = parts.map((name) => part(name, stats.health[name]));
-  tiles.push(figure("health.rate", rates.received, 1), figure("health.values", rates.values, 0));
+  tiles.push(figure("health.rate", stats.rate_60s, 1), figure("health.values", rates.values, 0));
   tiles.push(figure("health.in_flight", stats.in_flight, 0), figure("health.quarantined", stats.quarantined, 0));
   if (stats.dropped) tiles.push(figure("health.dropped", stats.dropped, 0, true));
   if (typeof stats.storage_used_pct === "number") {
@@ -22,7 +22,7 @@ export function showHealth(stats) {
 
 export function forgetRates() {
   before = null;
-  rates = { received: null, values: null };
+  rates = { values: null };
 }
 
 function rate(stats) {
