@@ -276,3 +276,38 @@ def test_a_saved_course_holds_no_numbers_of_its_process(versions: list[Version],
     records = [reading(NOW, 400), reading(NOW + S, 10)]
     [cleared] = again.take(batches(records, {1})[1])
     assert cleared.change == "cleared"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["nagari/v1/load-000001/router-000000-0/state", "nagari/v1/load-000000/stranger/state"],
+    ids=["of its old site", "of a stranger"],
+)
+def test_a_will_that_is_not_of_the_inventory_marks_nobody_offline(
+    versions: list[Version], topic: str
+) -> None:
+    run = Run(versions)
+    records = [
+        message(NOW, ROUTER + "state", b"online", int(Flag.RETAIN)),
+        message(NOW + 1, topic, b"offline", int(Flag.RETAIN)),
+    ]
+    [online] = run.through(records)
+    assert (online.change, online.subject) == ("online", "load-000000/router-000000-0")
+    assert run.course.presence == {"router-000000-0": "online"}
+
+
+def test_tele_after_offline_means_online_and_the_course_says_why(versions: list[Version]) -> None:
+    run = Run(versions)
+    decided = run.through([message(NOW, ROUTER + "state", b"offline"), reading(NOW + S, 10)])
+    assert [(d.change, d.reason) for d in decided] == [("offline", "state"), ("online", "heard")]
+    assert run.course.presence == {"router-000000-0": "online"}
+
+
+def test_a_transition_names_its_reason_and_what_it_rests_on(versions: list[Version]) -> None:
+    [raised, cleared] = Run(versions).through([reading(NOW, 400), reading(NOW + S, 10)])
+    assert (raised.reason, raised.evidence["above"], raised.evidence["value"]) == (
+        "above_limit",
+        300.0,
+        400.0,
+    )
+    assert (cleared.reason, cleared.evidence["value"]) == ("clear", 10.0)
