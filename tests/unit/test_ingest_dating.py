@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector.alarms.engine import Engine
@@ -402,16 +402,25 @@ summary = { id = "{value}", en = "{value}" }
 
 
 @settings(max_examples=150, deadline=None)
+@example(
+    story=[
+        (0, {"values": {"loss_pct": 0}}, 0),
+        (0, {"values": {"loss_pct": 0}, "seq": 0, "ts": 1_764_000_000_001}, 0),
+    ],
+    wait=1,
+    lag=999_997,
+)
 @given(story=st.lists(ANY_MESSAGE, max_size=8), wait=st.integers(1, 20 * S), lag=st.integers(0, S // 2))
 def test_after_any_messages_whatever_a_live_reading_raises_within_its_for(
     region: Region, story: list[tuple[int, object, int]], wait: int, lag: int
 ) -> None:
     columns, rules = Columns(region), parse_rules({"rules/r.toml": LOSS}, region)
-    engine, now = Engine(columns.table), NOW
+    engine, now, times = Engine(columns.table), NOW, [0]
     engine.region(region, rules, NOW, 0)
 
     def take(message: Message) -> None:
         readings = columns.take([message])
+        times.extend(readings.time.tolist())
         engine.rows(readings, np.zeros(len(readings), np.int64))
         assert (readings.time <= message.received + 10 * S).all()
 
@@ -419,7 +428,10 @@ def test_after_any_messages_whatever_a_live_reading_raises_within_its_for(
         now += pause + 1
         take(tele(now, tree, flags))
     now += wait + lag
-    take(tele(now, {"ts": -(-(now - lag) // 10**6), "values": {"loss_pct": 9}}))
+    # Measured after what was measured before, in the milliseconds of devices: else it is a copy, or late.
+    newest = max(time for time in times if time <= now)
+    ts = max(-(-(now - lag) // 10**6), newest // 10**6 + 1)
+    take(tele(now, {"ts": ts, "values": {"loss_pct": 9}}))
     engine.advance(now + 7 * S, 0)
     assert [alert.condition for alert in engine.alerts.values()] == ["active"]
 
