@@ -43,6 +43,8 @@ GATHER, GATHER_BYTES, GATHER_SECONDS = 8_000, 8 << 20, 0.1
 """So many messages, bytes or seconds of the journal are taken in at once: each time costs the same anew."""
 SOONEST, LATEST, REST = 0.1, 1.0, 100.0
 """Seconds that readings wait for a commit: REST times as long as the last one took, but within these."""
+MANY = 5_000
+"""So many rows are worth a commit as soon as nothing more is there."""
 TEND = 2.0
 """Seconds after the last commit, and from then on: so often the store may look after itself."""
 SNAPSHOT_MESSAGES = 500_000
@@ -286,7 +288,8 @@ class Storing:
         elif self._busy:
             return
         elif self._pending:
-            if age >= self._pace:
+            caught_up = self._journal.end == self._next.cursor
+            if age >= self._pace or (caught_up and self._pending >= MANY):
                 self._flush()
         elif age >= 2.0:
             self._flush()  # control records alone have moved the cursor
